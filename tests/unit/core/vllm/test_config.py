@@ -180,6 +180,14 @@ def test_notice_says_what_becomes_of_a_value(path: str, written: str, notice: st
     assert found.sentence("f") == f"f:{line}: {path.replace('*', 'm')}: {notice}"
 
 
+@pytest.mark.parametrize(
+    "written", ["10080", "90:00", "12:00:00", "6:00:00", "1-12", "1-12:30", "01-12:30:15", '"12:00:00"', "0-0:1"]
+)
+def test_every_time_format_of_slurm_is_accepted(written: str) -> None:
+    found = config_texts.parse(config_texts.with_value("models.*.time", written))
+    assert found.models["m"].time == written.strip('"')
+
+
 def test_values_that_are_not_written_bring_no_notice() -> None:
     assert config_texts.parse(config_texts.text()).notices == ()
 

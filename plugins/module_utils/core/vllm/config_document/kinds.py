@@ -23,8 +23,8 @@ _FLOAT = re.compile(r"\+?(?:[0-9]{1,18}(?:\.[0-9]{0,18})?|\.[0-9]{1,18})(?:[eE][
 _TRUE, _FALSE = ("true", "yes", "on"), ("false", "no", "off")
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))", re.ASCII)
 #: A path that needs no quotes in a shell script, in a directive of sbatch or in PATH.
-_PATH = re.compile(r"/[\w./@+,=~-]*")
-_TIME = r"[0-9]+(:[0-9]+){0,2}|[0-9]+-[0-9]+(:[0-9]+){0,2}"
+_PATH = re.compile(r"/[A-Za-z0-9_./@+,=~-]*")
+_TIME = r"[0-9]{1,6}(:[0-9]{1,2}){0,2}|[0-9]{1,3}-[0-9]{1,2}(:[0-9]{1,2}){0,2}"
 _MEMORY = re.compile(r"([0-9]{1,12})([KMGT]?)", re.IGNORECASE)
 #: Longest time limit, in seconds.
 LONGEST_TIME = 366 * 86400
@@ -213,7 +213,7 @@ class TimeLimit(Kind):
 
     def _value(self, scalar: tree.Scalar, variables: Mapping[str, str] | None) -> str:
         del variables
-        if not re.fullmatch(_TIME, scalar.text) or len(scalar.text) > 32:
+        if not re.fullmatch(_TIME, scalar.text):
             raise InvalidInputError(self.expected, tree.shown(scalar), "write one such as 12:00:00 or 1-12:00:00")
         limit = queue.seconds(scalar.text)
         if limit < 60:
@@ -267,7 +267,7 @@ class Directory(Kind):
 
     @property
     def expected(self) -> str:
-        return "an absolute path of letters, digits and . _ - / @ + , = ~"
+        return "an absolute path of ASCII letters, digits and . _ - / @ + , = ~"
 
     def _value(self, scalar: tree.Scalar, variables: Mapping[str, str] | None) -> str:
         text = f"$HOME{scalar.text[1:]}" if scalar.text == "~" or scalar.text.startswith("~/") else scalar.text
