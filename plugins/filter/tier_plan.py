@@ -52,6 +52,16 @@ options:
     description: Account of the jobs of tiers that name none; the user's default when empty.
     type: str
     default: ''
+  vllm:
+    description: C(herd_vllm), the configuration of the models of tiers of the kind V(vllm).
+    type: dict
+    default: {}
+  vllm_installation:
+    description: >-
+      What these tiers' jobs run: C(work_dir), C(venv), and optionally C(release), C(herdctl) and C(device) (V(cuda) or
+      V(cpu)).
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
@@ -68,7 +78,8 @@ RETURN = r"""
 _value:
   description:
     - C(tiers), the plan of each tier by its name (C(data), C(limits), C(memory_mib), C(table), C(warnings), and
-      C(fingerprint), a hash of its job's configuration).
+      C(fingerprint), a hash of its job's configuration). A tier of vLLM also has the texts of its script and its
+      specification.
     - C(problems), sentences that stop, and C(warnings), sentences that do not.
     - C(graces), by QoS the longest grace that a tier of it counts on.
   type: dict
@@ -80,6 +91,7 @@ from typing import Any
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 from ansible_collections.herd.inference.plugins.module_utils.core.slurm import tier_plan as rules
+from ansible_collections.herd.inference.plugins.module_utils.core.vllm import tier as vllm_tier
 
 #: Only these are read: a host's other variables may hold templates that cannot be resolved here.
 READ = ("ansible_host", "herd_fabric_address", "herd_fabric_interface", "herd_gpus", "herd_memory_gib")
@@ -118,6 +130,8 @@ def tier_plan(
     worker_port: int,
     paths: Mapping[str, str],
     account: str = "",
+    vllm: Mapping[str, Any] | None = None,
+    vllm_installation: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     facts = {name: {key: hosts[name][key] for key in READ if key in hosts[name]} for name in nodes}
     cluster = rules.Cluster(facts, models, str(release), user, int(worker_port), paths, account=account)
@@ -127,13 +141,18 @@ def tier_plan(
     if not found:
         for tier in whole:
             try:
-                plan = rules.plan_tier(tier, cluster)
+                if tier["kind"] == vllm_tier.KIND:
+                    installed = vllm_tier.VllmInstallation(**(vllm_installation or {}))
+                    plan = vllm_tier.plan_tier(tier, cluster, vllm or {}, installed)
+                    tier["nodes"] = plan.get("nodes", tier["nodes"])
+                else:
+                    plan = rules.plan_tier(tier, cluster)
             except HerdError as error:
                 found.append(f"tier {tier['name']}: {error}")
                 continue
             found += plan["problems"]
             warnings += plan["warnings"]
-            plans[tier["name"]] = {**plan, "tier": {**tier, "fingerprint": plan["fingerprint"]}}
+            plans[tier["name"]] = {**plan, "tier": {**tier, "fingerprint": plan.get("fingerprint", "")}}
         if not found:
             warnings += rules.gpu_conflicts(whole, cluster)
             for name, one in plans.items():
