@@ -146,9 +146,7 @@ def plan_tier(
     hosts = tier_plan.chosen_hosts({**tier, "nodes": entry.nodes}, cluster)
     placed = {**tier, "nodes": entry.nodes}
     account = tier["account"] or cluster.account or given.slurm.account
-    job = builder.build(
-        _for_tier(given, key, placed, account), key, _site(placed, cluster, hosts, installed), entry.vision
-    )
+    job = builder.build(_for_tier(given, key, placed, account), key, _site(placed, cluster, hosts, installed))
     path = f"{cluster.paths['shared']}/scripts/llama-cpp/{tier['script']}"
     job = dataclasses.replace(job, script=path)
     return {
