@@ -46,6 +46,17 @@ Each rule without a reason in the last column has a test with the engines of bot
 `make reference` writes this page from `plugins/module_utils/core/engine/flags/rules.py`; do not edit it.
 """
 
+#: Keys of vLLM's configuration whose value no job gets in an option of its own, with the test that holds them.
+OTHER_TESTS = {
+    "active_model": "test_written_value_is_read",
+    "paths.venv_dir": "test_written_value_is_read",
+    "paths.work_dir": "test_written_value_is_read",
+    "distributed.rdzv_backend": "test_wrong_value_is_one_error",
+    "distributed.master_port_base": "test_master_port_is_above_its_base",
+    "nccl.socket_ifname": "test_interface_reaches_the_job",
+    "models.*.job_script": "test_job_script_of_the_document_is_not_used",
+    "models.*.vision": "test_model_without_vision_reads_no_pictures",
+}
 KEYS_BEGIN = "<!-- make reference writes these rows from plugins/module_utils/core/vllm/config_keys.py -->\n"
 KEYS_END = "<!-- end of the rows -->\n"
 
@@ -124,7 +135,8 @@ def _default(key: config_keys.Key) -> str:
 
 def _key_row(key: config_keys.Key) -> str:
     path = key.path.replace(config_keys.MODEL, "models.KEY")
-    cells = (f"`{path}`{' (own)' if key.is_own else ''}", key.meaning, _default(key), key.goes_to, f"`[{key.path}]`")
+    test = f"`{OTHER_TESTS.get(key.path, 'test_value_arrives')}`"
+    cells = (f"`{path}`{' (own)' if key.is_own else ''}", key.meaning, _default(key), key.goes_to, test)
     return "| " + " | ".join(_cell(cell) for cell in cells) + " |"
 
 

@@ -30,11 +30,13 @@ LARGEST = 256 * 1024
 _REMEDY = "launch the model again, which writes the job anew"
 #: Text that stands in the script or in a command of Slurm. Neither blanks nor characters of the shell are in it.
 _WORD = re.compile(r"[A-Za-z0-9_.,:@+=\[\]-]{0,256}")
+#: Features of nodes with Slurm's operators. Only a directive of sbatch holds them, which no shell reads.
+_FEATURES = re.compile(r"[A-Za-z0-9_.,:=*&|()\[\]-]{0,256}")
 #: Slurm replaces C(%) in the name of a log; the shell would split at a blank.
 _PATH = re.compile(r"/[A-Za-z0-9_./@+=:,~-]{0,400}")
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _TIER = re.compile(r"[a-z][a-z0-9-]{0,31}")
-_TIME = re.compile(r"\d{1,4}(?::\d{1,2}){0,2}|\d{1,3}-\d{1,2}(?::\d{1,2}){0,2}")
+_TIME = re.compile(r"\d{1,6}(?::\d{1,2}){0,2}|\d{1,3}-\d{1,2}(?::\d{1,2}){0,2}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _UNPRIVILEGED = 1024
 _KEY_VARIABLES = ("VLLM_API_KEY", "OPENAI_API_KEY")
@@ -285,9 +287,10 @@ def check(spec: JobSpec) -> None:
         *filter(None, optional),
     ):
         _require(_PATH, "an absolute path without blanks, % and characters of the shell", path)
-    slurm = (spec.account, spec.partition, spec.qos, spec.gres, spec.constraint, spec.reservation, spec.interface)
+    slurm = (spec.account, spec.partition, spec.qos, spec.gres, spec.reservation, spec.interface)
     for word in (spec.user, *slurm, *spec.nodelist, *spec.exclude):
         _require(_WORD, "a name for Slurm without blanks and characters of the shell", word)
+    _require(_FEATURES, "features of nodes with the operators of Slurm", spec.constraint)
     _require(_TIME, "a time limit such as 12:00:00 or 1-00:00:00", spec.time_limit)
     if not bytes_of(spec.memory):
         raise invalid("a size of memory such as 64G", spec.memory, "correct slurm.mem_per_gpu")
