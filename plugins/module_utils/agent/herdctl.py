@@ -45,6 +45,7 @@ COMMANDS = {
     "queue-connections": ("services.connection_queue", "queue new connections while the head restarts"),
     "share-files": ("services.file_share", "serve named files to named clients for a while"),
     "gateway": ("gateway.app", "check keys and limits, and proxy requests to the engines (herd-gateway@.service)"),
+    "vllm": ("commands.vllm", "run a model with vLLM as a Slurm job of yours (on a login node, without root)"),
     "job": ("commands.job", "run a tier inside a Slurm job (the job script calls it)"),
     "vllm-job": ("commands.vllm_job", "run a model with vLLM inside a Slurm job (the job script calls it)"),
 }
