@@ -11,7 +11,7 @@ import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.slurm.pending_reasons import explain
 
-FIXTURES = Path(__file__).parents[3] / "fixtures" / "slurm"
+FIXTURES = Path(__file__).parents[4] / "fixtures" / "slurm"
 #: Reasons of a job that has ended or of a federation, which no pending job of ours has.
 ELSEWHERE = {
     "SystemFailure", "JobLaunchFailure", "NonZeroExitCode", "RaisedSignal", "TimeLimit", "InactiveLimit", "DeadLine",
