@@ -68,13 +68,10 @@ fi
 # A failed job is requeued by our own rule. A preempted one must not end before Slurm ends it, or it is not requeued.
 job end "$$spec" --status "$$status" --ended-by-slurm "$$ended_by_slurm"
 status=$$?
-if [ "$$status" -eq $wait_status ]; then
-  trap - TERM
-  while true; do
-    sleep 10 &
-    wait $$!
-  done
-fi
+while [ "$$status" -eq $wait_status ] && [ "$$ended_by_slurm" = no ]; do
+  sleep 10 &
+  wait $$!
+done
 exit "$$status"
 """
 )
