@@ -193,6 +193,8 @@ def read(text: str) -> Run:
         raise values.invalid(f"a run of schema {SCHEMA}", "another document", _REMEDY)
     places = []
     for one in data["ranks"]:
+        if not isinstance(one, dict):
+            raise values.invalid("an object for each rank", one, _REMEDY)
         report = _report({"rank": 0, "taken": [], "problem": "", "notes": [], **one})
         places.append(RankPlace(report.host, report.address, report.interface, report.client, report.adapters))
     secret = values.text(data, "secret", SECRET_BYTES * 2, _REMEDY)
