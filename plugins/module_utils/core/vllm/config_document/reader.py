@@ -16,6 +16,9 @@ from ..config_keys import MODEL, REQUIRED, Key
 from . import findings, kinds, tree
 from .findings import Report
 
+#: Lines of a repeated key that an error names.
+_MOST_LINES = 10
+
 
 @dataclass(frozen=True)
 class Document:
@@ -44,7 +47,8 @@ class _Reader:
             full = f"{path}{name}"
             self.lines[full] = group[-1].key.line
             if len(group) > 1:
-                lines = findings.both([str(entry.key.line) for entry in group])
+                numbers = [str(entry.key.line) for entry in group[:_MOST_LINES]]
+                lines = findings.both([*numbers, "more"] if len(group) > _MOST_LINES else numbers)
                 nested = all(isinstance(entry.value, tree.Mapping) for entry in group)
                 self.report.error(
                     group[-1].key.line,
