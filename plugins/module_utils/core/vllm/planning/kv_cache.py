@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .model_config import CHUNKED, FULL, LATENT, SLIDING, AttentionLayers, ModelShape
+from .model_config import CHUNKED, FULL, SLIDING, AttentionLayers, ModelShape
 
 #: Tokens of a block. FlashMLA, the back end of latent attention on Hopper, has larger blocks than the others.
 BLOCK, LATENT_BLOCK = 16, 64
@@ -26,8 +26,8 @@ class CacheSettings:
     :ivar element: bytes of an element: 2, or 1 for FP8, or 4 for float32.
     :ivar batched_tokens: most tokens of one step (C(--max-num-batched-tokens)).
     :ivar steps: steps that are computed at a time: 2 with asynchronous scheduling, vLLM's default.
-    :ivar hybrid: whether sliding and chunked layers keep only their window. Otherwise each layer keeps all tokens
-        (C(--disable-hybrid-kv-cache-manager)).
+    :ivar hybrid: whether the sliding and chunked layers of a model with several kinds keep only their window. Otherwise
+        each layer keeps all tokens (C(--disable-hybrid-kv-cache-manager)).
     """
 
     tensor_parallel: int = 1
@@ -53,7 +53,8 @@ class KvCache:
     def __init__(self, shape: ModelShape, settings: CacheSettings) -> None:
         self._settings = settings
         self.block = LATENT_BLOCK if shape.latent else BLOCK
-        layers = shape.attention if settings.hybrid else (AttentionLayers(_widest(shape.attention), shape.layers),)
+        is_plain = settings.hybrid or len(shape.attention) == 1
+        layers = shape.attention if is_plain else (AttentionLayers(FULL, shape.layers),)
         self.groups = _groups(layers)
         #: Bytes of a token in one layer.
         self.token = _token_bytes(shape, settings)
@@ -107,10 +108,6 @@ def _token_bytes(shape: ModelShape, settings: CacheSettings) -> int:
         # The compressed keys and values are one vector, which each GPU keeps whole.
         return shape.latent * settings.element
     return 2 * heads_per_gpu(shape, settings.tensor_parallel) * shape.head_dim * settings.element
-
-
-def _widest(attention: Sequence[AttentionLayers]) -> str:
-    return LATENT if attention[0].kind == LATENT else FULL
 
 
 def _groups(attention: Sequence[AttentionLayers]) -> tuple[CacheGroup, ...]:
