@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,8 +19,10 @@ from ansible_collections.herd.inference.plugins.module_utils.core.vllm.planning.
     AttentionLayers,
     ModelShape,
 )
+from tests.unit.core.vllm.planning import cache_cases
 
 GIB = 1 << 30
+RECORDED = Path(__file__).parents[4] / "fixtures" / "vllm" / "cache-rules-0.32.0.json"
 
 
 def shape(key: str) -> ModelShape:
@@ -157,3 +161,15 @@ def test_largest_context_fits_and_the_next_block_does_not(key: str) -> None:
 )
 def test_key_value_heads_on_a_gpu(heads: int, gpus: int, on_each: int) -> None:
     assert kv_cache.heads_per_gpu(replace(shape("glm-4.7"), kv_heads=heads), gpus) == on_each
+
+
+def test_caches_are_those_that_vllm_itself_computed() -> None:
+    """Bytes of a request and of a block from the functions of vLLM 0.32.0; C(make slow-vllm_rules) asks it again."""
+    recorded = json.loads(RECORDED.read_text(encoding="utf-8"))
+    usual = CacheSettings(batched_tokens=8192, steps=2)
+    found = {
+        f"{case.name} on {case.settings.tensor_parallel}": case.answers()
+        for case in cache_cases.cases()
+        if replace(case.settings, tensor_parallel=1) == usual
+    }
+    assert found == recorded
