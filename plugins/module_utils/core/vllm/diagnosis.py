@@ -19,26 +19,31 @@ from ..slurm import job_reasons, pending_reasons, submission
 from ..slurm.queue import Ending
 from ..text import plain
 from . import progress
-from .symptoms import memory, model, node, ranks
-from .symptoms.rule import CAUSE, CONSEQUENCE, WARNING, Rule, Settings
+from .symptoms import memory, model, node, ranks, wrapper
+from .symptoms.rule import CONSEQUENCE, WARNING, Rule, Settings
 
-RULES: tuple[Rule, ...] = (*memory.RULES, *ranks.RULES, *model.RULES, *node.RULES)
+RULES: tuple[Rule, ...] = (*memory.RULES, *ranks.RULES, *model.RULES, *node.RULES, *wrapper.RULES)
 #: Where the pages are, in the repository and beside an installation.
 PAGES = "docs/operations/vllm"
 #: Lines without meaning that vLLM, Python and nanobind print at exit, and where only a cache of metadata is missing.
 _NOISE = (
     "nanobind: leaked", "nanobind: this is likely", "resource_tracker", "leaked semaphore", "leaked shared_memory",
     "destroy_process_group", "modelinfos", " - leaked ", "skipped remainder",
+    "failed to automatically increase",
 )  # fmt: skip
 _WORDS = re.compile("|".join(sorted({re.escape(rule.words) for rule in RULES})), re.IGNORECASE)
-#: The first line of each run, and the one after which earlier errors explain no death.
-_RUN_BEGINS = re.compile(r"^Starting .+ on \d+ nodes? \(\d+ GPUs?\)")
+#: The first line of each run, by the job's script or by one of document 004, and the line after which earlier errors
+#: explain no death.
+_RUN_BEGINS = re.compile(r"herd: job \d+, start \d+: |^Starting .+ on \d+ nodes? \(\d+ GPUs?\)")
 _IS_UP = "Application startup complete"
 #: The job was asked to end: what follows are consequences.
 _ASKED_TO_END = re.compile(
-    r"\[shutdown\] API server: shutdown triggered|\brank 0 drains\b|DUE TO PREEMPTION|CANCELLED AT"
+    r"\[shutdown\] API server: shutdown triggered|herd: draining \(|DUE TO PREEMPTION|CANCELLED AT"
 )
 _ERROR = re.compile(r"\b(?:Worker\w*|EngineCore\w*|MainProcess) pid=\d+\).*?\bERROR \S+ \S+ \[[^\]]*\] (?P<text>.+)")
+_EXCEPTION = re.compile(r"[\w.]*(?:Error|Exception|Interrupt)\b: ")
+#: Slurm's own lines also count after the job was asked to end.
+_SLURM = ("slurmstepd:", "srun:")
 _LABEL = re.compile(r"^(\d{1,4}): ")
 #: Longer lines are cut: a prompt may be logged.
 LONGEST_LINE = 4096
@@ -105,7 +110,7 @@ class LogReader:
         self._number += 1
         line = line[:LONGEST_LINE].rstrip()
         text = progress.message(line)
-        if _RUN_BEGINS.match(text):
+        if _RUN_BEGINS.search(text):
             self._begin_run()
             return
         if is_noise(line):
@@ -114,11 +119,19 @@ class LogReader:
         if _IS_UP in line:
             self._hits = {name: hit for name, hit in self._hits.items() if hit.weight == WARNING}
             self._other = None
-        self._is_asked = self._is_asked or bool(_ASKED_TO_END.search(line))
+        if self._is_asked and not line.startswith(_SLURM):
+            return
         if _WORDS.search(line):
             self._match(line, text)
-        if self._other is None and (found := _ERROR.search(line)):
-            self._other = self._unknown(found["text"], line)
+        self._is_asked = self._is_asked or bool(_ASKED_TO_END.search(line))
+        if found := _ERROR.search(line):
+            self._note_error(found["text"], line)
+
+    def _note_error(self, text: str, line: str) -> None:
+        """Keep the first error: the last line of a traceback names it, its first lines only say that there is one."""
+        is_named = self._other is not None and _EXCEPTION.match(self._other.diagnosis.reason)
+        if self._other is None or (not is_named and _EXCEPTION.match(text)):
+            self._other = self._unknown(text, line)
 
     def _match(self, line: str, text: str) -> None:
         low = line.lower()
@@ -130,8 +143,7 @@ class LogReader:
                         rule.name, plain(reason).rstrip("."), plain(cure), f"{rule.page}.md", plain(text), _rank(line),
                         rule.weight == WARNING,
                     )  # fmt: skip
-                    weight = CONSEQUENCE if self._is_asked and rule.weight == CAUSE else rule.weight
-                    self._hits[rule.name] = _Hit(weight, self._number, diagnosis)
+                    self._hits[rule.name] = _Hit(rule.weight, self._number, diagnosis)
                 return
 
     def _unknown(self, text: str, line: str) -> _Hit:
@@ -143,9 +155,8 @@ class LogReader:
         """Return the cause; else what follows from one, else a warning; None if nothing was recognised."""
         hits = sorted(self._hits.values(), key=lambda hit: (hit.weight, hit.number))
         best = hits[0] if hits else None
-        if self._other and not self._is_asked and (best is None or best.weight > CAUSE):
-            known = best is not None and best.weight == CONSEQUENCE
-            return best.diagnosis if known and best else self._other.diagnosis
+        if self._other and (best is None or best.weight == WARNING):
+            return self._other.diagnosis
         return best.diagnosis if best else None
 
     def warnings(self) -> list[Diagnosis]:

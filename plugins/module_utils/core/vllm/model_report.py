@@ -131,10 +131,12 @@ def of_job(model: str, job: Job, status: JobStatus | None, now: float) -> ModelR
     if job.is_pending:
         found = diagnosis.of_pending(job.reason, job.restarts)
         start = job.start if job.start and job.start > now else None
-        cure = found.cure.replace("JOB", job.id)
+        cure, reason = found.cure.replace("JOB", job.id), found.reason
+        if job.restarts and status is not None and status.phase == job_status.FAILED:
+            reason = f"{reason}; its last run failed: {status.reason}"
         return replace(
             base,
-            reason=found.reason,
+            reason=reason,
             cure=cure,
             page=found.page,
             expected_start=start,

@@ -92,6 +92,19 @@ def test_job_that_dies_is_explained_by_its_log(work: WorkSpace) -> None:
     assert "docs/operations/vllm/wrong-argument.md" in out
 
 
+def test_job_that_requeues_itself_after_a_failure_is_followed_on(work: WorkSpace) -> None:
+    lost = "rank 1 on c2 (10.0.0.2) has sent no heartbeat for 7 seconds"
+    work.slurm.picture()
+    work.slurm.picture(RUNNING, status=work.status("failed", reason=lost))
+    work.slurm.picture(line("4711", NAME, "PENDING", "BeginTime", RestartCnt=1))
+    again = line("4711", NAME, "RUNNING", StartTime=int(time.time()) - 5, NodeList="c1", RestartCnt=1)
+    work.slurm.picture(again, status=work.status("ready", percent=100, restarts=1))
+    status, _out, err = work.run("launch")
+    assert status == 0
+    assert f"is failed as job 4711: {lost}" in err
+    assert f"Slurm waits two minutes before it starts a requeued job again; its last run failed: {lost}" in err
+
+
 def test_interrupt_leaves_the_job_running(work: WorkSpace, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(_seconds: float) -> None:
         raise KeyboardInterrupt

@@ -57,14 +57,14 @@ def test_message_is_recognised(page: str, name: str, _source: str, line: str) ->
     assert found.cure
     assert "?" not in found.reason.replace("is the node down?", "")
     assert not found.reason.endswith(".")
-    assert found.rank == (int(line[0]) if line[0].isdigit() else None)
+    assert found.rank == (int(line[0]) if line[1] == ":" else None)
 
 
 def test_every_rule_has_a_captured_message() -> None:
     assert {rule.name for rule in diagnosis.RULES} - {name for _page, name, *_rest in MESSAGES} <= {
         # Rare ones, whose texts are those of the sources only.
         "architecture-unsupported", "bus-error", "gpu-broken", "kv-cache-preempted", "model-needs-remote-code",
-        "open-files", "peer-lost", "quantization-mismatch",
+        "open-files", "quantization-mismatch",
     }  # fmt: skip
 
 
@@ -73,7 +73,9 @@ def test_every_rule_has_a_page(rule: diagnosis.Rule) -> None:
     assert (PAGES / f"{rule.page}.md").is_file()
 
 
-@pytest.mark.parametrize("name", ["start-two-nodes-cpu.log", "start-two-nodes-gpu.log", "noise-at-exit.log"])
+@pytest.mark.parametrize(
+    "name", ["captured/one-node.log", "start-two-nodes-cpu.log", "start-two-nodes-gpu.log", "noise-at-exit.log"]
+)
 def test_healthy_run_has_no_trouble(name: str) -> None:
     assert diagnose(log(name)) is None
 
@@ -131,6 +133,22 @@ def test_cause_comes_before_what_follows_from_it() -> None:
     assert found is not None
     assert (found.name, found.rank) == ("worker-died", 1)
     assert "slurm.mem_per_gpu" in found.cure
+
+
+def test_killed_worker_is_recognised_in_a_captured_log() -> None:
+    found = diagnose(log("captured/two-ranks-worker-killed.log"))
+    assert found is not None
+    assert (found.name, found.rank, found.page) == ("worker-died", 1, "rank-lost.md")
+
+
+def test_start_of_a_run_is_known_by_the_script_of_the_job() -> None:
+    again = "2026-11-30 03:00:00 herd: job 12, start 2: m (org/m), fingerprint 0123abcd"
+    assert diagnose([*STARTED, NO_CLIENTS, again]) is None
+    # The first rank names its run after the other one may have failed.
+    named = "0: 2026-11-30 03:00:00 herd: Starting m on 2 nodes (2 GPUs)..."
+    found = diagnose([again, NO_CLIENTS, named])
+    assert found is not None
+    assert found.name == "peer-never-came"
 
 
 def test_only_the_last_run_counts() -> None:

@@ -12,7 +12,9 @@ from ansible_collections.herd.inference.plugins.module_utils.core.vllm.progress 
 LOGS = Path(__file__).parents[3] / "fixtures" / "vllm"
 
 
-@pytest.mark.parametrize("name", ["start-two-nodes-cpu.log", "start-two-nodes-gpu.log"])
+@pytest.mark.parametrize(
+    "name", ["captured/two-ranks-worker-killed.log", "start-two-nodes-cpu.log", "start-two-nodes-gpu.log"]
+)
 def test_progress_only_grows_until_the_api_is_up(name: str) -> None:
     progress, seen = LoadProgress(), []
     for line in (LOGS / name).read_text(encoding="utf-8").splitlines():

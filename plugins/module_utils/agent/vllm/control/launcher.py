@@ -254,6 +254,7 @@ class Follower:
         self._answered = time.monotonic()
         self._waiting_since: float | None = None
         self._stuck_since: float | None = None
+        self._is_gone = False
         self.report = ModelReport(launcher.model, state=model_report.PENDING, job_id=job_id)
 
     def run(self) -> tuple[ModelReport, int]:
@@ -266,7 +267,7 @@ class Follower:
             if self.report.is_ready:
                 self._finish_former("the new one is ready")
                 return self.report, exit_codes.OK
-            if self.report.is_over:
+            if self.report.is_over and self._is_gone:
                 return self.report, exit_codes.FAILED
             self._give_way()
             if self._is_stuck():
@@ -292,8 +293,11 @@ class Follower:
         if job is not None:
             self.report = model_report.of_job(self._launcher.model, job, status, time.time())
             if self.report.state == job_status.FAILED:
+                # It may be requeued by its own rule. Until it has left the queue, that is open.
                 self.report = observer.report(self._launcher.model, self._jobs, self._job_id)
+            self._is_gone = False
         elif self._asked == now:
+            self._is_gone = True
             self.report = observer.report(self._launcher.model, self._jobs, self._job_id)
 
     def _is_stuck(self) -> bool:

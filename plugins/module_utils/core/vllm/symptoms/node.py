@@ -159,8 +159,8 @@ RULES = (
     ),
     rule(
         "model-needs-remote-code",
-        "trust_remote_code",
-        r"trust_remote_code=True",
+        "contains custom code",
+        r"contains custom code which must be executed",
         "the model brings its own code, which vLLM does not run unasked",
         "read the code, then add --trust-remote-code to vllm.extra_arguments",
         _ARGUMENT,

@@ -170,14 +170,6 @@ RULES = (
         _LOST,
     ),
     rule(
-        "peer-lost",
-        "no heartbeat",
-        r"(?P<what>rank \d+[^:]{0,80}no heartbeat.{0,120})",
-        "{what}",
-        _LOST_CURE,
-        _LOST,
-    ),
-    rule(
         "worker-died",
         "died unexpectedly",
         r"Worker proc (?P<worker>\S+) died unexpectedly \(exit code: (?P<code>\S+?)\)",
@@ -218,6 +210,7 @@ RULES = (
         "the main process of a rank was killed",
         _LOST_CURE,
         _LOST,
+        CONSEQUENCE,
     ),
     rule(
         "bus-error",
