@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 from ansible_collections.herd.inference.plugins.module_utils.core.vllm import environment
+from tools import wheel_locks
 
 A100, H100, V100, TURING = "8.0", "9.0", "7.0", "7.5"
 SMI = "NVIDIA H100, 9.0, 580.95.05\nNVIDIA H100, 9.0, 580.95.05\n"
@@ -69,6 +72,18 @@ def test_unsuitable_gpus_are_refused_by_name(capabilities: list[str], driver: st
     assert says in str(caught.value)
 
 
+@pytest.mark.parametrize("release", environment.RELEASES, ids=lambda release: release.version)
+def test_lock_has_the_packages_that_the_release_names(release: environment.VllmRelease) -> None:
+    lock = wheel_locks.LOCKS[f"vllm-{release.version}"]
+    text = lock.path.read_text(encoding="utf-8")
+    assert f"\nvllm=={release.version} " in text
+    assert f"\ntorch=={release.torch} " in text
+    major = release.cuda.split(".")[0]
+    assert f"nvidia-nccl-cu{major}==" in text
+    assert lock.machines == (release.machine,)
+    assert (lock.pythons[0], lock.pythons[-1]) == tuple(environment.dotted(each) for each in release.pythons)
+
+
 def test_release_for_volta_says_that_it_was_never_run_there() -> None:
     assert "no test has run it on such a card" in environment.choose([V100]).remark
     assert not environment.choose([H100]).remark
@@ -120,3 +135,9 @@ def test_work_space_that_nobody_filled_in_is_refused() -> None:
         with pytest.raises(HerdError) as caught:
             environment.check_work_dir(path)
         assert says in str(caught.value), path
+
+
+def test_requirements_of_each_lock_exist() -> None:
+    for lock in wheel_locks.LOCKS.values():
+        assert isinstance(lock.path, Path)
+        assert lock.requirements.is_file()
