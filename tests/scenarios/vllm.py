@@ -19,6 +19,18 @@ HERDCTL = f"{WORK}/bin/herdctl vllm"
 NODES = ("vasp-01", "vasp-02")
 #: Longest time until a loss is noticed, and until the model is loaded again on two busy cores.
 NOTICED_S, LOADED_S = 10.0, 600.0
+#: A program of a user: one whole answer and one stream, from address, key and model.
+CLIENT = """
+import sys
+from openai import OpenAI
+address, key, model = sys.argv[1:]
+client = OpenAI(base_url=address, api_key=key, timeout=60, max_retries=0)
+question = [{"role": "user", "content": "Say hello."}]
+whole = client.chat.completions.create(model=model, messages=question, max_tokens=8, temperature=0)
+print(whole.usage.completion_tokens)
+parts = client.chat.completions.create(model=model, messages=question, max_tokens=8, temperature=0, stream=True)
+print(sum(1 for part in parts if part.choices and part.choices[0].delta.content is not None))
+"""
 #: Phases of a job that has noticed a loss.
 OVER = ("draining", "ended", "failed")
 

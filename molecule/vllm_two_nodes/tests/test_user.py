@@ -13,21 +13,10 @@ import pytest
 
 from tests.gateway.environments import python_of
 from tests.scenarios.slurm import CONTROLLER
-from tests.scenarios.vllm import HERDCTL, MODEL, NODES, USER, WORK, VllmLab
+from tests.scenarios.vllm import CLIENT, HERDCTL, MODEL, NODES, USER, WORK, VllmLab
 
 #: Folders of temporary files, of the mail and of Slurm, and the user's home.
 SCRATCH = ("/proc", f"/home/{USER}", "/tmp", "/var/tmp", "/dev/shm", "/run", "/var/spool", "/var/mail", "/cluster")
-CLIENT = """
-import sys
-from openai import OpenAI
-address, key, model = sys.argv[1:]
-client = OpenAI(base_url=address, api_key=key, timeout=60, max_retries=0)
-question = [{"role": "user", "content": "Say hello."}]
-whole = client.chat.completions.create(model=model, messages=question, max_tokens=8, temperature=0)
-print(whole.usage.completion_tokens)
-parts = client.chat.completions.create(model=model, messages=question, max_tokens=8, temperature=0, stream=True)
-print(sum(1 for part in parts if part.choices and part.choices[0].delta.content is not None))
-"""
 
 
 def test_openai_client_gets_a_whole_answer_and_a_stream(lab: VllmLab, ready: dict[str, Any]) -> None:
