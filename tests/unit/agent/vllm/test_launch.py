@@ -148,6 +148,8 @@ def test_test_only_submits_nothing(work: WorkSpace) -> None:
     status, out, _err = work.run("launch", "--test-only")
     assert status == 0
     assert f"{MODEL} would start by 2026-11-29 17:53:18; nothing was submitted" in out
+    assert not (work.path / "jobs").exists()
+    assert not (work.path / "api-key").exists()
     assert not [call for call in work.slurm.calls("sbatch") if "--parsable" in call]
 
 

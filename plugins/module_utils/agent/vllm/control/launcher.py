@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -25,6 +26,7 @@ from ....core.slurm.queue import Job
 from ....core.vllm import cache_cleanup, diagnosis, exit_codes, job_status, model_report
 from ....core.vllm.config import Config
 from ....core.vllm.job import builder
+from ....core.vllm.job import script as job_script
 from ....core.vllm.job import spec as job_spec
 from ....core.vllm.model_report import ModelReport
 from ....core.vllm.planning import entry as plan_entry
@@ -78,6 +80,7 @@ class LaunchResult:
         return {
             **report,
             "phase": report["state"],
+            "reason": report["reason"] or "; ".join(self.problems),
             "exit_status": self.status,
             "changed": self.changed,
             "expected_start_text": self.expected_start,
@@ -172,11 +175,17 @@ class Launcher:
             result.status = exit_codes.DOES_NOT_FIT
         if result.problems and not self.options.test_only:
             return result
+        if self.options.test_only:
+            with tempfile.TemporaryDirectory(prefix="herd-vllm.") as folder:
+                copy = Path(folder, Path(self.spec.script).name)
+                copy.write_text(job_script.render(self.spec), encoding="utf-8")
+                self._test(result, str(copy))
+            result.changed = True
+            return result
         with self._lock():
             script = str(job_files.install(self.spec))
             self._test(result, script)
-            if self.options.test_only or result.status != exit_codes.OK:
-                result.changed = self.options.test_only
+            if result.status != exit_codes.OK:
                 return result
             job_id = self._submit(script)
             result.changed = True
