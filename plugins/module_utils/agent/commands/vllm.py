@@ -9,9 +9,11 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 
 from ...core.errors import HerdError, RemoteFailureError
 from ...core.vllm import cache_cleanup, exit_codes, memory_plan
+from ...core.vllm.config_document.findings import InvalidConfigError
 from ..common.output import write_error_line, write_result
 from ..vllm.control import job_commands, request_commands
 
@@ -25,7 +27,10 @@ def _run(run: Callable[[argparse.Namespace], int], name: str, arguments: argpars
     except HerdError as error:
         status = exit_codes.FAILED if isinstance(error, RemoteFailureError) else exit_codes.CONFIG
         if arguments.json:
-            write_result(True, {"error": str(error), "exit_status": status}, "", indent=2)
+            facts: dict[str, object] = {"error": str(error), "exit_status": status}
+            if isinstance(error, InvalidConfigError):
+                facts["errors"] = [{"file": error.file, **asdict(finding)} for finding in error.findings]
+            write_result(True, facts, "", indent=2)
         write_error_line(f"herdctl vllm {name}: {error}")
         return status
     except KeyboardInterrupt:

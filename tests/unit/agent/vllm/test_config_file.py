@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import time
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ansible_collections.herd.inference.plugins.module_utils.agent import herdctl
 from ansible_collections.herd.inference.plugins.module_utils.agent.vllm import config_file
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
     HerdError,
@@ -243,3 +245,15 @@ def test_any_text_is_a_configuration_or_an_error(text: str) -> None:
         config.parse(config_file.parse(text, "f"), {})
     except HerdError as found:
         assert str(found)
+
+
+def test_errors_of_a_configuration_are_a_list_in_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(config_texts.text(active_model="n", nccl="{debug: ERROR}"), encoding="utf-8")
+    assert herdctl.main(["vllm", "list", "--json", "--config", str(path)]) == 2
+    data = json.loads(capsys.readouterr().out)
+    assert [(found["file"], found["line"], found["key"]) for found in data["errors"]] == [
+        (str(path), 1, "active_model"),
+        (str(path), 4, "nccl.debug"),
+    ]
+    assert data["errors"][0]["text"].startswith("expected a key of models (m), found n")
