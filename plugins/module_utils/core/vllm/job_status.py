@@ -4,7 +4,7 @@
 """The status file of a vLLM job: rank 0 writes it to the shared directory, and the login node reads it.
 
 The file changes at least every HEARTBEAT_S seconds while rank 0 lives. A file whose C(updated) is older by
-SILENT_AFTER_S belongs to a job that was killed, whatever it says.
+SILENT_AFTER_S belongs to a job that was killed, whatever it says. NFS may show an old file for a minute.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ DRAINING, ENDED, FAILED = "draining", "ended", "failed"
 PHASES = (STARTING, RENDEZVOUS, LOADING, WARMING, READY, DRAINING, ENDED, FAILED)
 #: Phases of a job that has ended or is about to.
 OVER = frozenset({ENDED, FAILED})
-HEARTBEAT_S, SILENT_AFTER_S = 10.0, 45.0
+HEARTBEAT_S, SILENT_AFTER_S = 10.0, 120.0
 #: Largest file that is read, in bytes.
 LARGEST = 256 * 1024
 _MOST_RANKS = 1024

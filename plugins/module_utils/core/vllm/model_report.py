@@ -26,6 +26,7 @@ _DETAILS = {
     job_status.WARMING: "the model is being compiled and warmed up",
     job_status.DRAINING: "it finishes its running requests and ends",
 }
+_AGAIN = "the job starts again by itself, unless it would fail in the same way; see herdctl vllm logs"
 COLUMNS = ("model", "state", "job", "where", "since", "why")
 
 
@@ -93,7 +94,9 @@ class ModelReport:
             return f"{self.model} is ready as job {self.job_id} at {self.base_url}"
         if self.state == NONE:
             return f"{self.model} does not run{why}{end}"
-        percent = f" {self.percent} %" if self.percent is not None and self.state not in job_status.OVER else ""
+        if self.state in job_status.OVER:
+            return f"{self.model} has {self.state} as job {self.job_id}{why}{end}"
+        percent = f" {self.percent} %" if self.percent is not None else ""
         return f"{self.model} is {self.state}{percent} as job {self.job_id}{why}{end}"
 
     def _cure(self) -> str:
@@ -167,10 +170,12 @@ def of_job(model: str, job: Job, status: JobStatus | None, now: float) -> ModelR
         age = timefmt.span(now - status.updated)
         why = f"its status is {age} old: the job was killed, or the shared file system hangs"
         return replace(base, state=SILENT, reason=why, cure="see squeue --me, and the end of its log")
-    lost = [
-        f"rank {rank.rank} on {rank.host}: {rank.detail or rank.state}" for rank in status.ranks if rank.state == "lost"
-    ]
-    return replace(base, reason="; ".join([base.reason, *lost]).strip("; "))
+    lost = [one for one in status.ranks if one.state == "lost" and f"rank {one.rank} " not in base.reason]
+    told = [f"rank {one.rank} on {one.host} is lost" + (f": {one.detail}" if one.detail else "") for one in lost]
+    base = replace(base, reason="; ".join(filter(None, [base.reason, *told])))
+    if status.phase == job_status.FAILED:
+        return replace(base, cure=_AGAIN, page="rank-lost.md")
+    return base
 
 
 def of_ending(model: str, job_id: str, ending: Ending, reader: diagnosis.LogReader, log: str = "") -> ModelReport:
@@ -186,7 +191,7 @@ def of_ending(model: str, job_id: str, ending: Ending, reader: diagnosis.LogRead
 
 def row(report: ModelReport, now: float) -> dict[str, str]:
     """Return the row of a table for people."""
-    why = report.reason if not report.is_ready else "; ".join(report.warnings)
+    why = "" if report.is_ready else report.reason
     percent = f" {report.percent} %" if report.percent is not None and not report.is_ready else ""
     start = report.expected_start
     if start is not None:

@@ -88,7 +88,7 @@ def test_job_that_dies_is_explained_by_its_log(work: WorkSpace) -> None:
     status, out, _err = work.run("launch")
     assert status == 1
     assert "this vLLM release does not know --no-such-flag (rank" not in out
-    assert f"{MODEL} is failed as job 4711: this vLLM release does not know --no-such-flag" in out
+    assert f"{MODEL} has failed as job 4711: this vLLM release does not know --no-such-flag" in out
     assert "docs/operations/vllm/wrong-argument.md" in out
 
 
@@ -101,7 +101,7 @@ def test_job_that_requeues_itself_after_a_failure_is_followed_on(work: WorkSpace
     work.slurm.picture(again, status=work.status("ready", percent=100, restarts=1))
     status, _out, err = work.run("launch")
     assert status == 0
-    assert f"is failed as job 4711: {lost}" in err
+    assert f"has failed as job 4711: {lost}" in err
     assert f"Slurm waits two minutes before it starts a requeued job again; its last run failed: {lost}" in err
 
 

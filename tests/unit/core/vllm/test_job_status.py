@@ -59,5 +59,5 @@ def test_other_document_is_refused(document: str) -> None:
 def test_file_of_a_killed_job_is_silent() -> None:
     assert not STATUS.is_silent(2030.0)
     assert not STATUS.is_silent(1000.0)
-    assert STATUS.is_silent(2100.0)
+    assert STATUS.is_silent(2200.0)
     assert not replace(STATUS, phase=job_status.FAILED).is_silent(9000.0)

@@ -187,7 +187,8 @@ def stop_command(arguments: argparse.Namespace) -> int:
         done[job_id], gone = launcher.stop(slurm, job_id, arguments.timeout, arguments.now, write_error_line)
         is_gone = is_gone and gone
     facts = {"model": model, "jobs": done, "changed": bool(done), "gone": is_gone}
-    text = ", ".join(f"job {job_id} {what}" for job_id, what in done.items()) or f"{model} does not run"
+    words = {"cancelled": "was cancelled", "finishing": "has finished" if is_gone else "finishes its requests"}
+    text = ", ".join(f"job {job_id} {words[what]}" for job_id, what in done.items()) or f"{model} does not run"
     if done and not is_gone:
         text += f"; it still runs after {arguments.timeout:g} s"
     write_result(arguments.json, facts, text, indent=2)

@@ -111,7 +111,10 @@ def parse_facts(document: str) -> SiteFacts:
     gpu = None
     if "gpu" in data:
         found = _object(data["gpu"], "gpu")
-        capability = text(found, "compute_capability", 8, _REMEDY)
+        # Written without quotes, it is a number.
+        capability = text(
+            {"compute_capability": str(found.get("compute_capability"))}, "compute_capability", 8, _REMEDY
+        )
         gpu = gpu_kind(text(found, "name", 80, _REMEDY), whole(found, "memory_mib", 1, 1 << 24, _REMEDY), capability)
     return SiteFacts(values, whole(data, "drain", 0, 3600, _REMEDY) if "drain" in data else None, gpu)
 
