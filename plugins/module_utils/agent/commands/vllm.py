@@ -135,6 +135,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )  # fmt: skip
     plan.add_argument("model", nargs="?", default="", help=_HERE)
     plan.add_argument("--all", action="store_true", help="plan all models")
+    plan.add_argument("--hub", action="store_true", help="read the facts of a model that is not here from the Hub")
     plan.add_argument("--gpu", default="", metavar="KIND", help=f"one of {', '.join(memory_plan.GPU_KINDS)}")
     stop = _add(
         what, "stop", job_commands.stop_command, "let a model finish its requests and end",

@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from ...core.errors import InvalidInputError, MismatchError, NotFoundError
 from ...core.vllm.planning import checkpoint
 from ...core.vllm.planning.checkpoint import Checkpoint
-
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 class OpenFile:
@@ -73,11 +71,13 @@ def read(path: Path) -> Checkpoint:
 
 
 def find(cache: Path, huggingface_id: str, revision: str = "main") -> Path | None:
-    """Find the newest snapshot of a model in the Hub's cache (HF_HOME/hub); None without one."""
+    """Find a model in the Hub's cache (HF_HOME/hub): the revision's snapshot, else the newest one; None without one."""
     repository = cache / f"models--{huggingface_id.replace('/', '--')}"
-    try:
+    commit = ""
+    with suppress(OSError, UnicodeDecodeError):
         commit = (repository / "refs" / revision).read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        return None
-    snapshot = repository / "snapshots" / commit
-    return snapshot if _COMMIT.fullmatch(commit) and (snapshot / checkpoint.CONFIG).is_file() else None
+    snapshots = []
+    with suppress(OSError):
+        found = [path for path in (repository / "snapshots").iterdir() if (path / checkpoint.CONFIG).is_file()]
+        snapshots = sorted(found, key=lambda path: (path.name == commit, path.stat().st_mtime))
+    return snapshots[-1] if snapshots else None

@@ -29,7 +29,7 @@ from ...core.vllm.job import spec as job_spec
 from ..common.log import log_with_time
 from ..common.output import write_line
 from ..slurm.step import open_guard
-from . import engine_process, heartbeat, job_files, leftovers, node_report, probe, publisher
+from . import engine_process, heartbeat, job_files, leftovers, memory_report, node_report, probe, publisher
 
 TICK_S = 0.1
 #: Seconds between two looks at the processes, and for vLLM's clients to hear that it ends.
@@ -78,6 +78,7 @@ class Rank:
         self.registry = publisher.registry_entry(self.spec, run) if rank == 0 else None
         self.orders = publisher.OrderReader(folder) if rank == 0 else None
         self.progress = progress.LoadProgress()
+        self.memory: memory_report.MemoryReport | None = None
         self.log_reader, self.errors = diagnosis.LogReader(), list[str]()
         self.engine: engine_process.Engine | None = None
         self.health: probe.HealthPoller | None = None
@@ -148,6 +149,8 @@ class Rank:
         if len(self.errors) < _MOST_ERRORS and _ERROR.search(line) and _HARMLESS not in line:
             self.errors.append(line)
         self.progress.feed(line)
+        if self.memory:
+            self.memory.feed(line)
         self.log_reader.feed(line)
         with suppress(OSError, ValueError):
             write_line(line)
@@ -206,6 +209,8 @@ class Rank:
             place, port = self.here, self.run_facts.port
             took = self.ready_at - self.began
             log(f"ready after {took:.0f} seconds at http://{place.client}:{port}/v1")
+            if self.memory:
+                self.publisher.put("the comparison with the memory plan", functools.partial(self.memory.write, log))
             if self.registry:
                 self.publisher.put("the registry", functools.partial(self.registry.ready, self.spec.names))
 
@@ -289,6 +294,9 @@ class Rank:
             self.spec, self.run_facts, self.rank, os.environ, str(self.scratch.path), self.spec.key_file, _library()
         )
         log(f"starting: {' '.join(argv)}")
+        if self.rank == 0:
+            cache = Path(environment["HF_HOME"]) / "hub"
+            self.memory = memory_report.MemoryReport(self.spec.source, cache, self.spec.gpus, self.spec.arguments)
         self.engine = engine_process.Engine(argv, environment, self._on_line)
         self.engine_began = time.monotonic()
         if self.rank == 0:

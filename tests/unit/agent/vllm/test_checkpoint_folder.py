@@ -76,16 +76,18 @@ def test_huge_configuration_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
         checkpoint_folder.read(tmp_path / "m")
 
 
-def test_snapshot_in_the_cache_is_found(tmp_path: Path) -> None:
-    commit = "0123456789abcdef0123456789abcdef01234567"
-    repository = tmp_path / "models--o--n"
-    write(repository / "snapshots" / commit)
-    assert checkpoint_folder.find(tmp_path, "o/n") is None
-    (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text(commit, encoding="ascii")
-    assert checkpoint_folder.find(tmp_path, "o/n") == repository / "snapshots" / commit
-    (repository / "refs" / "main").write_text("../../..", encoding="ascii")
-    assert checkpoint_folder.find(tmp_path, "o/n") is None
+def test_snapshot_of_the_revision_is_found_else_the_newest_one(tmp_path: Path) -> None:
+    snapshots = tmp_path / "models--o--n" / "snapshots"
+    write(snapshots / "0123")
+    write(snapshots / "4567")
+    os.utime(snapshots / "0123", (1, 1))
+    (snapshots / "89ab").mkdir()
+    assert checkpoint_folder.find(tmp_path, "o/n") == snapshots / "4567"
+    (tmp_path / "models--o--n" / "refs").mkdir()
+    (tmp_path / "models--o--n" / "refs" / "main").write_text("0123", encoding="ascii")
+    assert checkpoint_folder.find(tmp_path, "o/n") == snapshots / "0123"
+    (tmp_path / "models--o--n" / "refs" / "main").write_text("../../..", encoding="ascii")
+    assert checkpoint_folder.find(tmp_path, "o/n") == snapshots / "4567"
 
 
 def test_cache_with_another_model_has_no_snapshot(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from ....core.errors import InvalidInputError, NotFoundError
 from ....core.vllm import cache_cleanup
 from ....core.vllm.cache_cleanup import COMPILED, JOBS, MODELS, Entry, Removal
 from ....core.vllm.config import Config
-from .launcher import huggingface_home
+from .model_facts import huggingface_home
 
 #: Files that are counted below an entry; its size is a lower bound beyond.
 MOST_FILES = 200_000

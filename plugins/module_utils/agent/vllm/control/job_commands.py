@@ -16,7 +16,7 @@ from ....core.vllm.config import Config
 from ....core.vllm.model_report import ModelReport
 from ....core.vllm.planning import entry as plan_entry
 from ...common.output import write_error_line, write_line, write_result
-from . import caches, common, launcher, user_site
+from . import caches, common, launcher, model_facts, user_site
 from .observer import job_name
 from .progress import ProgressDisplay
 from .slurm_commands import RefusedError, UserSlurm
@@ -144,8 +144,8 @@ def plan_command(arguments: argparse.Namespace) -> int:
     plans, problems, text = [], [], []
     for model in models:
         try:
-            plan = plan_entry.plan_entry(config, model, gpu)
-        except InvalidInputError as error:
+            plan = plan_entry.plan_entry(config, model, gpu, model_facts.known(config, model, arguments.hub))
+        except HerdError as error:
             problems.append({"model": model, "error": str(error)})
             text.append(f"{model}: {error}")
             continue

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ....core import timefmt
-from ....core.errors import InvalidInputError, RemoteFailureError
+from ....core.errors import HerdError, InvalidInputError, RemoteFailureError
 from ....core.slurm import submission
 from ....core.slurm.queue import Job
 from ....core.vllm import cache_cleanup, diagnosis, exit_codes, job_status, model_report
@@ -32,7 +32,8 @@ from ....core.vllm.model_report import ModelReport
 from ....core.vllm.planning import entry as plan_entry
 from ...common.atomic_files import write_whole
 from .. import job_files
-from . import query, user_site
+from . import model_facts, query, user_site
+from .model_facts import huggingface_home
 from .observer import Observer
 from .progress import ProgressDisplay
 from .slurm_commands import UserSlurm
@@ -143,9 +144,12 @@ class Launcher:
         if self.facts.gpu is None or not self.options.check_plan or self.spec.device != job_spec.CUDA:
             return ""
         try:
-            plan = plan_entry.plan_entry(self.config, self.model, self.facts.gpu)
+            checkpoint = model_facts.known(self.config, self.model)
+            plan = plan_entry.plan_entry(self.config, self.model, self.facts.gpu, checkpoint)
         except InvalidInputError:
             return ""
+        except HerdError as error:
+            return f"{error} (launch --no-plan submits it nevertheless)"
         if plan.fits:
             return ""
         return " ".join([*plan.lines(), "(launch --no-plan submits it nevertheless)"])
@@ -365,12 +369,6 @@ def stop(
         if time.monotonic() >= deadline:
             return done, False
         time.sleep(min(QUEUE_S / 5, max(0.1, timeout_s / 10)))
-
-
-def huggingface_home(config: Config) -> Path:
-    """Return the directory of Hugging Face's cache, as the job uses it."""
-    xdg = config.cache.xdg_cache_home or str(Path.home() / ".cache")
-    return Path(config.cache.huggingface_cache or f"{xdg}/huggingface")
 
 
 def ready_lines(report: ModelReport, command: str) -> list[str]:

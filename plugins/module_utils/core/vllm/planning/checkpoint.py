@@ -64,8 +64,7 @@ def read(folder: CheckpointFolder, report: Callable[[int, int], object] = lambda
 
     :param report: receives the number of files that are read, and of all files.
     """
-    where = f"{CONFIG} of {folder.name}"
-    shape = model_config.parse(parse_object(folder.read(CONFIG, MAX_CONFIG), where))
+    config = folder.read(CONFIG, MAX_CONFIG)
     index = _index(folder)
     files = tuple(sorted(set(index.values()))) or (SINGLE,)
     found: dict[str, safetensors.Tensor] = {}
@@ -85,6 +84,7 @@ def read(folder: CheckpointFolder, report: Callable[[int, int], object] = lambda
     for name, file in index.items():
         if places.get(name) != file:
             raise broken(folder.name, f"{name} in {file}, as the index says", places.get(name, "the tensor nowhere"))
+    shape = model_config.parse(parse_object(config, f"{CONFIG} of {folder.name}"))
     return Checkpoint(folder.name, shape, weights.of_tensors(found, shape), files, len(found))
 
 

@@ -18,11 +18,13 @@ from .checkpoint import Checkpoint
 
 #: Arguments of C(vllm serve) that decide memory, with the type of their value; None for a flag.
 _ARGUMENTS: Mapping[str, type | None] = {
+    "--dtype": str,
     "--gpu-memory-utilization": float,
     "--kv-cache-dtype": str,
     "--max-model-len": int,
     "--max-num-batched-tokens": int,
     "--max-num-seqs": int,
+    "--quantization": str,
     "--enforce-eager": None,
     "--disable-hybrid-kv-cache-manager": None,
 }
@@ -96,7 +98,7 @@ def plan_entry(config: Config, key: str, gpus: GpuKind, checkpoint: Checkpoint |
         raise InvalidInputError(
             f"facts about {entry.source}",
             "a model that is not in the catalogue",
-            "plan with its folder, or download it first",
+            "download it, set its path, or plan with the facts of the Hub (herdctl vllm plan --hub)",
         )
     check_tensor_parallel(config, key, shape.heads, 1 if shape.latent else shape.kv_heads)
     settings = settings_of(config, key)
@@ -133,11 +135,14 @@ def settings_of(config: Config, key: str) -> EngineMemorySettings:
         dtype=engine.dtype,
         quantization=entry.engine_quantization,
     )
-    return replace(settings, **_arguments([*engine.extra_arguments, *entry.extra_arguments]))
+    return with_arguments(settings, [*engine.extra_arguments, *entry.extra_arguments])
 
 
-def _arguments(words: Sequence[str]) -> dict[str, Any]:
-    """Read the arguments that decide memory, as C(--name value) or C(--name=value)."""
+def with_arguments(settings: EngineMemorySettings, words: Sequence[str]) -> EngineMemorySettings:
+    """Apply the arguments of C(vllm serve) that decide memory, as C(--name value) or C(--name=value).
+
+    :raises InvalidInputError: if a number is none.
+    """
     found: dict[str, Any] = {}
     for place, word in enumerate(words):
         name, joined, value = word.partition("=")
@@ -151,7 +156,7 @@ def _arguments(words: Sequence[str]) -> dict[str, Any]:
             continue
         text = value if joined else (words[place + 1] if place + 1 < len(words) else "")
         found[name[2:].replace("-", "_")] = _value(name, text, kind)
-    return found
+    return replace(settings, **found)
 
 
 def _value(name: str, text: str, kind: type) -> Any:

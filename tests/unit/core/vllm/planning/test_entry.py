@@ -17,7 +17,10 @@ from ansible_collections.herd.inference.plugins.module_utils.core.errors import 
 )
 from ansible_collections.herd.inference.plugins.module_utils.core.vllm import catalogue
 from ansible_collections.herd.inference.plugins.module_utils.core.vllm.config import Config
-from ansible_collections.herd.inference.plugins.module_utils.core.vllm.memory_plan import GPU_KINDS
+from ansible_collections.herd.inference.plugins.module_utils.core.vllm.memory_plan import (
+    GPU_KINDS,
+    EngineMemorySettings,
+)
 from ansible_collections.herd.inference.plugins.module_utils.core.vllm.planning import checkpoint, entry
 from tests.unit import safetensors_bytes as made
 from tests.unit.core.vllm import config_texts
@@ -78,7 +81,7 @@ def test_further_arguments_count(arguments: str, name: str, value: Any) -> None:
 @pytest.mark.parametrize("words", [["--max-num-seqs"], ["--max-num-seqs=many"], ["--max-num-seqs=1e400k"]])
 def test_argument_without_a_number_is_refused(words: list[str]) -> None:
     with pytest.raises(InvalidInputError, match="a number after --max-num-seqs"):
-        entry._arguments(words)
+        entry.with_arguments(EngineMemorySettings(), words)
 
 
 def test_scout_in_16_bits_is_refused_with_remedies_in_one_error() -> None:
