@@ -26,6 +26,7 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 TOKEN_S = 0.05
 #: Python cannot name itself in a process that has another title.
@@ -77,14 +78,21 @@ class Link:
             stdout=subprocess.PIPE,
             start_new_session=True,
         )
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self._down, self._up = self.process.stdin, self.process.stdout
         self._lock = threading.Lock()
+
+    def is_loaded(self) -> bool:
+        """Wait until the processes below are ready; say whether they are."""
+        return self._up.readline() == b"t\n"
 
     def token(self) -> bool:
         """Pass a token through; say whether it came back."""
         with self._lock, suppress(OSError):
-            self.process.stdin.write(b"t\n")
-            self.process.stdin.flush()
-            return self.process.stdout.readline() == b"t\n"
+            self._down.write(b"t\n")
+            self._down.flush()
+            return self._up.readline() == b"t\n"
         return False
 
 
@@ -185,7 +193,7 @@ def core(argv: list[str]) -> int:
     given.node_rank, given.distributed_timeout_seconds = argv[3], argv[4]
     say(f"INFO DP group leader: node_rank=0, master_addr={argv[0]}, world_size={argv[2]}", "EngineCore")
     worker = Link(f"{WORKER}0", "worker", given)
-    if worker.process.stdout.readline() != b"t\n":
+    if not worker.is_loaded():
         say("ERROR RuntimeError: Engine core initialization failed. See root cause above.", "EngineCore")
         return 1
     say("INFO init engine (profile, create kv cache, warmup model) took 0.10 s", "EngineCore")
@@ -204,8 +212,9 @@ class Api(http.server.ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, given: argparse.Namespace, engine: Link | None) -> None:
-        self.given, self.engine, self.is_dead, self.running, self.tokens = given, engine, False, 0, 0
+    def __init__(self, given: argparse.Namespace) -> None:
+        self.given, self.is_dead, self.running, self.tokens = given, False, 0, 0
+        self.engine: Link
         text = Path(given.config).read_text(encoding="ascii") if given.config else "api-key: null"
         self.key = json.loads(text.partition(":")[2])
         super().__init__((given.host, given.port), Handler, bind_and_activate=False)
@@ -214,7 +223,7 @@ class Api(http.server.ThreadingHTTPServer):
     def server_bind(self) -> None:
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
-        self.server_name, self.server_port = self.server_address[:2]
+        self.server_name, self.server_port = self.given.host, self.given.port
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -267,7 +276,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         finally:
             self.server.running -= 1
 
-    def _generate(self, body: dict[str, object]) -> None:
+    def _generate(self, body: dict[str, Any]) -> None:
         count, is_stream = int(body.get("max_tokens") or 16), bool(body.get("stream"))
         if is_stream:
             self.send_response(200)
@@ -300,8 +309,13 @@ def headless(given: argparse.Namespace) -> int:
         f"Launching vLLM (v0.32.0) headless multiproc executor, with head node address {place} for torch", "MainProcess"
     )
     worker = Link(f"{WORKER}{given.node_rank}", "worker", given)
-    signal.signal(signal.SIGTERM, lambda *_: (worker.process.kill(), os._exit(0)))
-    if worker.process.stdout.readline() != b"t\n":
+
+    def leave(*_arguments: object) -> None:
+        worker.process.kill()
+        os._exit(0)
+
+    signal.signal(signal.SIGTERM, leave)
+    if not worker.is_loaded():
         return 1
     status = worker.process.wait()
     fail(f"Worker proc VllmWorker-1 died unexpectedly (exit code: {status}), shutting down executor.", "MainProcess")
@@ -311,7 +325,7 @@ def headless(given: argparse.Namespace) -> int:
 
 def serve(given: argparse.Namespace) -> int:
     """Be the API server of rank 0."""
-    api = Api(given, None)
+    api = Api(given)
     engine = api.engine = Link(ENGINE, "core", given)
     drain = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: drain.set())
@@ -320,7 +334,7 @@ def serve(given: argparse.Namespace) -> int:
         # Its parent does not watch it before it is ready.
         for line in Path(f"/proc/{engine.process.pid}/task/{engine.process.pid}/children").read_text().split():
             os.kill(int(line), signal.SIGKILL)
-    if engine.process.stdout.readline() != b"t\n":
+    if not engine.is_loaded():
         fail("RuntimeError: Engine core initialization failed. See root cause above.", "APIServer")
         return 1
     log(f"Starting vLLM server on http://{given.host}:{given.port}")

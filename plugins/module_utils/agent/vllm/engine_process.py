@@ -51,7 +51,7 @@ def execute(argv: Sequence[str]) -> int:
     if os.getppid() != parent:
         return 1
     try:
-        os.execv(argv[0], argv)
+        os.execv(argv[0], list(argv))
     except OSError as error:
         raise NotFoundError(
             f"the program {argv[0]}", error.strerror or str(error), "set paths.venv_dir to the environment with vLLM"

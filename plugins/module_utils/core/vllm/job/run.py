@@ -202,10 +202,15 @@ def read(text: str) -> Run:
         raise InvalidInputError("a secret of 64 hexadecimal digits", "another text", _REMEDY)
     if not places:
         raise InsufficientError("at least one rank", "none", _REMEDY)
+    master, heartbeat, port = (
+        values.whole(data, name, 1024, 65535, _REMEDY) for name in ("master_port", "heartbeat_port", "port")
+    )
     return Run(
         values.text(data, "job_id", 20, _REMEDY),
         values.whole(data, "restarts", 0, 1 << 31, _REMEDY),
         tuple(places),
-        *(values.whole(data, name, 1024, 65535, _REMEDY) for name in ("master_port", "heartbeat_port", "port")),
+        master,
+        heartbeat,
+        port,
         secret,
     )
