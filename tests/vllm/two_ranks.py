@@ -44,7 +44,7 @@ from herd.agent.vllm import job_files, rank as job_rank
 from herd.core.vllm.job import watch
 job_rank.LOOK_S, job_rank.PROBE_EVERY_S, job_rank.LINGER_S = 0.3, 2.0, 3.0
 given = json.loads(limits)
-sys.exit(job_rank.run_rank(job_files.read_spec(spec), job, int(rank), watch.WatchLimits(**given) if given else None))
+sys.exit(job_rank.run_rank(job_files.read_spec(spec), job, int(rank), 0, watch.WatchLimits(**given) if given else None))
 """
 
 
@@ -159,7 +159,7 @@ class TwoRanks:
         tree = engine_process.below(wrapper, engine_process.all_processes())
         if title == "vllm":
             return next(pid for pid, one in tree.items() if one.parent == wrapper)
-        return next(pid for pid, one in tree.items() if one.name.startswith(title))
+        return next(pid for pid, one in tree.items() if engine_process.name_of(pid, one).startswith(title))
 
     def send(self, rank: int, title: str, number: signal.Signals) -> None:
         """Send a signal to a process."""
@@ -209,7 +209,9 @@ class Stream:
         self.thread.start()
 
     def _run(self) -> None:
-        body = json.dumps({"model": "double", "prompt": "x", "max_tokens": self._tokens, "stream": True})
+        body = json.dumps(
+            {"model": "double", "prompt": "x", "max_tokens": self._tokens, "ignore_eos": True, "stream": True}
+        )
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
         try:
             connection.request("POST", "/v1/completions", body, {"Authorization": f"Bearer {self._key}"})

@@ -63,7 +63,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     add(
         "rank",
         "run vLLM on this node and watch the other ranks (srun starts it on each node)",
-        lambda spec, _arguments: job_rank.run_rank(spec, batch.job_id(), _rank(spec)),
+        lambda spec, _arguments: job_rank.run_rank(spec, batch.job_id(), _rank(spec), batch.restarts()),
     )
     passed = add("signal", "pass a signal on to rank 0", lambda spec, given: batch.signal(spec, given.name))
     passed.add_argument("name", choices=("USR1", "USR2", "HUP"))

@@ -9,9 +9,12 @@ import os
 import secrets
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 from ...core.errors import HerdError, InvalidInputError, reason_of
+from ...core.slurm import endpoint_registry
 from ...core.slurm.drain import SlurmJobTimes, parse_job_times
 from ...core.text import plain
 from ...core.vllm import job_status
@@ -25,6 +28,8 @@ from .rank import log
 
 #: Seconds for an answer of Slurm: during a grace time there are few, at the end there are many.
 SIGNAL_S, END_S = 5.0, 30.0
+#: Seconds for which Slurm itself keeps a requeued job.
+SLURM_PAUSE_S = 120
 #: Bytes of the reports of all nodes.
 _LARGEST = 8 << 20
 
@@ -54,10 +59,18 @@ def slurm_times(timeout_s: float) -> SlurmJobTimes | None:
     return times if status == 0 and times.state else None
 
 
+def _forget_endpoint(spec: job_spec.JobSpec, job: str) -> None:
+    """Remove the registry entry that a killed rank 0 has left."""
+    if spec.registry:
+        with suppress(OSError):
+            (Path(spec.registry) / endpoint_registry.file_name(spec.tier, job)).unlink(missing_ok=True)
+
+
 def begin(spec: job_spec.JobSpec) -> int:
     """Prepare the job's folder, and publish that the job starts."""
     folder = job_files.JobFolder(spec, job_id())
     folder.begin()
+    _forget_endpoint(spec, folder.job_id)
     now = time.time()
     folder.write_status(
         job_status.JobStatus(
@@ -135,8 +148,8 @@ def _requeue(spec: job_spec.JobSpec, job: str, pause_s: int) -> str:
     status, text = command.run(["scontrol", "requeue", job], END_S)
     if status:
         return plain(text.strip()) or f"scontrol ended with {status}"
-    if pause_s:
-        # The job waits for two minutes anyway. A refusal leaves it at that.
+    if pause_s > SLURM_PAUSE_S:
+        # A refusal leaves it at Slurm's own pause.
         argv = ["scontrol", "update", f"JobId={job}", f"StartTime=now+{pause_s}"]
         status, text = command.run(argv, END_S)
         if status:
@@ -156,14 +169,16 @@ def end(spec: job_spec.JobSpec, status: int, is_ended_by_slurm: bool) -> int:
     decision = requeue.decide(ending, times, folder.failures(), spec.requeues, spec.is_renewed)
     if is_ended_by_slurm and decision.action in (requeue.REQUEUE, requeue.WAIT):
         decision = requeue.Decision(requeue.FAIL, f"Slurm has ended the job: {times.state or 'SIGTERM'}")
-    is_failure = not ending.is_done and not ending.order and decision.action in (requeue.REQUEUE, requeue.FAIL)
-    if is_failure and not is_ended_by_slurm:
+    if decision.is_failure:
         folder.add_failure(requeue.Failure(time.time(), ending.served_s))
     log(f"the ranks have ended (srun: {status}): {decision.reason}")
-    is_good = decision.action == requeue.END or (ending.is_done and decision.action != requeue.FAIL)
-    phase = job_status.ENDED if is_good else job_status.FAILED
+    _forget_endpoint(spec, folder.job_id)
+    # A job that is requeued has not ended: whoever follows it waits on.
+    phases = {requeue.END: job_status.ENDED, requeue.FAIL: job_status.FAILED}
+    phase = phases.get(decision.action, job_status.STARTING)
     former = folder.read_status() or job_status.JobStatus(folder.job_id, spec.model, phase)
-    folder.write_status(replace(former, phase=phase, reason=decision.reason, updated=time.time()))
+    percent = 0 if phase == job_status.STARTING else former.percent
+    folder.write_status(replace(former, phase=phase, percent=percent, reason=decision.reason, updated=time.time()))
     if decision.action == requeue.REQUEUE and (problem := _requeue(spec, folder.job_id, decision.pause_s)):
         log(f"the job cannot be requeued: {problem}")
         reason = plain(f"{decision.reason}; Slurm refuses to requeue it: {problem}")

@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -72,14 +72,20 @@ def read_process(pid: int) -> ProcessState | None:
     """Read a process; None if it is not there."""
     try:
         stat = (PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
-        title = (PROC / str(pid) / "cmdline").read_bytes().split(b"\0", 1)[0].decode(errors="replace")
     except OSError:
         return None
     # The kernel's name stands in brackets and may hold brackets itself.
-    name = stat[stat.find("(") + 1 : stat.rfind(")")]
     fields = stat[stat.rfind(")") + 2 :].split()
-    shown = title.split(maxsplit=1)[0] if title.startswith(TITLE) else name
-    return ProcessState(int(fields[1]), fields[0], int(fields[19]), shown[:64])
+    return ProcessState(int(fields[1]), fields[0], int(fields[19]), stat[stat.find("(") + 1 : stat.rfind(")")])
+
+
+def name_of(pid: int, process: ProcessState) -> str:
+    """Return the title that vLLM gave to a process, or else the kernel's name of it."""
+    try:
+        title = (PROC / str(pid) / "cmdline").read_bytes().split(b"\0", 1)[0].decode(errors="replace")
+    except OSError:
+        return process.name
+    return title.split(maxsplit=1)[0][:64] if title.startswith(TITLE) else process.name
 
 
 def all_processes() -> dict[int, ProcessState]:
@@ -144,12 +150,12 @@ class Engine:
             if process.state == "Z" and process.parent == os.getpid() and pid != self.process.pid:
                 with suppress(OSError):
                     os.waitpid(pid, os.WNOHANG)
-        alive = {pid: one for pid, one in found.items() if one.state not in ("Z", "X")}
+        # A process gets its title after its start.
+        alive = {pid: replace(one, name=name_of(pid, one)) for pid, one in found.items() if one.state not in ("Z", "X")}
         for pid, former in self._known.items():
             is_gone = pid not in alive or alive[pid].started != former.started
             if is_gone and former.name.startswith(TITLE):
                 self._vanished.setdefault(pid, now)
-        # A process gets its title after its start.
         self._known = {pid: one for pid, one in (self._known | alive).items() if pid in alive or pid in self._vanished}
         halted = {pid for pid, one in alive.items() if one.state in ("T", "t")}
         self._stopped = {pid: self._stopped.get(pid, now) for pid in halted}

@@ -23,7 +23,7 @@ from ...core.vllm.job.heartbeat_message import BadFrameError, Heartbeat
 CONNECT_S, PROOF_S, SILENT_S = 2.0, 3.0, 15.0
 AGAIN_S = 0.5
 #: Most connections of one address that have not proved the secret. A further one replaces the oldest.
-MOST_UNPROVED = 4
+MOST_UNPROVED = 8
 # A cut line is noticed by the kernel after this time, so that a new connection is tried.
 _USER_TIMEOUT_MS = 4000
 

@@ -25,10 +25,18 @@ from ..common.regular_files import read_regular
 #: Bytes of the largest order, report or memory of failures.
 _LARGEST = 64 * 1024
 _LONGEST_KEY = 4096
+#: Seconds for which a shared file system may show a former state. NFS keeps attributes for up to a minute.
+_LATE_S = 70.0
 
 
-def _folder(path: Path, mode: int = 0o700) -> Path:
-    path.mkdir(mode=mode, parents=True, exist_ok=True)
+def _own_folder(path: Path) -> Path:
+    """Make a folder that only its owner may use: who may write there could replace a script or an order."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    facts = path.stat()
+    if facts.st_uid != os.geteuid():
+        raise InvalidInputError(f"{path} to be your own folder", f"user id {facts.st_uid}", "choose another work_dir")
+    if facts.st_mode & 0o077:
+        path.chmod(0o700)
     return path
 
 
@@ -69,7 +77,7 @@ def install(spec: job_spec.JobSpec) -> Path:
     """Write a job's folders, key, specification and script, and return the script for sbatch."""
     work = Path(spec.work_dir)
     for name in ("jobs", "logs", "status"):
-        _folder(work / name)
+        _own_folder(work / name)
     if spec.way == job_spec.USER:
         ensure_key(Path(spec.key_file))
     write_whole(Path(spec.spec_path), job_spec.write(spec), 0o600)
@@ -95,9 +103,8 @@ class JobFolder:
 
     def begin(self) -> None:
         """Prepare the folder for a new run: nothing of an earlier one is left."""
-        _folder(self.path)
-        self.path.chmod(0o700)
-        _folder(self.status_path.parent)
+        _own_folder(self.path)
+        _own_folder(self.status_path.parent)
         for stale in (self.path / "run.json", self.path / "order.json", *self.path.glob("rank-*.json")):
             stale.unlink(missing_ok=True)
 
@@ -105,14 +112,24 @@ class JobFolder:
         """Write the run with its secret."""
         write_whole(self.path / "run.json", job_run.write(run), 0o600)
 
-    def read_run(self) -> job_run.Run:
-        """Read the run."""
-        try:
-            return job_run.read(read_regular(self.path / "run.json", job_run.LARGEST, follow=False).decode())
-        except (OSError, UnicodeDecodeError) as error:
-            raise NotFoundError(
-                f"the job's run in {self.path}", str(error), "see why the preparation of the job failed, in its log"
-            ) from error
+    def read_run(self, restarts: int) -> job_run.Run:
+        """Read the run of this start. Another node of a shared file system may see it late, or see the former one."""
+        until = time.monotonic() + _LATE_S
+        while True:
+            try:
+                found = job_run.read(read_regular(self.path / "run.json", job_run.LARGEST, follow=False).decode())
+                problem = "" if found.restarts == restarts else f"that of start {found.restarts + 1}"
+            except (OSError, UnicodeDecodeError) as error:
+                problem = str(error)
+            if not problem:
+                return found
+            if time.monotonic() >= until:
+                raise NotFoundError(
+                    f"the run of start {restarts + 1} in {self.path}",
+                    problem,
+                    "see in the job's log why its preparation failed, and whether this node has the shared file system",
+                )
+            time.sleep(1.0)
 
     def _read(self, name: str) -> dict[str, Any]:
         with suppress(OSError, ValueError, RecursionError):

@@ -38,10 +38,13 @@ def kill_orphans() -> list[str]:
     for pid, one in processes.items():
         parent = processes.get(one.parent)
         is_orphan = one.parent == 1 or (parent is not None and parent.name == "systemd")
-        if one.name.startswith(engine_process.TITLE) and is_orphan and one.state != "Z" and _is_ours(pid):
+        if not is_orphan or one.state == "Z" or not _is_ours(pid):
+            continue
+        name = engine_process.name_of(pid, one)
+        if name.startswith(engine_process.TITLE):
             with suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
-                found.append(f"{one.name} (process {pid})")
+                found.append(f"{name} (process {pid})")
     return found
 
 

@@ -101,7 +101,7 @@ class HealthPoller:
     """
 
     FIRST_S = 180.0
-    BUSY_EVERY_S = 1.0
+    BUSY_EVERY_S, AGAIN_S = 1.0, 2.0
 
     def __init__(self, api: VllmApi, every_s: float, timeout_s: float, needs_count: Callable[[], bool]) -> None:
         self._api, self._every_s, self._timeout_s, self._needs_count = api, every_s, timeout_s, needs_count
@@ -129,14 +129,23 @@ class HealthPoller:
             self.unhealthy = problem
         while not self._is_over:
             time.sleep(self._every_s)
-            before = counters(self._api)
-            problem = "" if self._is_over else complete(self._api, self._timeout_s)
-            if problem:
-                after = counters(self._api)
-                has_moved = None not in (before.tokens, after.tokens) and after.tokens != before.tokens
-                problem = "" if has_moved else problem
+            problem = self._problem()
+            if problem and not self._is_over:
+                time.sleep(self.AGAIN_S)
+                # One failure may have a passing cause.
+                problem = self._problem()
             if not self._is_over:
                 self.unhealthy = problem
+
+    def _problem(self) -> str:
+        """Say why the engine gives no token although it computes none; empty if it is well."""
+        before = counters(self._api)
+        problem = complete(self._api, self._timeout_s)
+        if not problem:
+            return ""
+        after = counters(self._api)
+        has_moved = None not in (before.tokens, after.tokens) and after.tokens != before.tokens
+        return "" if has_moved else problem
 
     def _count(self) -> None:
         while not self._is_over:

@@ -368,9 +368,9 @@ class Rank:
         self.publisher.put("the report", lambda: self.folder.write_end(self.rank, facts))
         if self.registry:
             self.publisher.put("the registry", self.registry.remove)
-        if self.status:
-            self.phase = job_status.ENDED if verdict.is_done else job_status.FAILED
-            self._publish()
+        # Whether the job has failed or is requeued, the batch script decides.
+        self.phase = job_status.DRAINING
+        self._publish()
         if self.sender:
             self.sender.tell(1.0)
         if self.engine:
@@ -398,14 +398,25 @@ def _library() -> str:
     return str(Path(__file__).resolve().parents[3])
 
 
-def run_rank(spec: job_spec.JobSpec, job_id: str, rank: int, limits: watch.WatchLimits | None = None) -> int:
+def run_rank(
+    spec: job_spec.JobSpec, job_id: str, rank: int, restarts: int, limits: watch.WatchLimits | None = None
+) -> int:
     """Run one rank of a job in a step of Slurm.
 
+    :param restarts: how often Slurm has requeued the job, so that no file of an earlier run is used.
     :param limits: other limits than those of the specification.
     """
     folder = job_files.JobFolder(spec, job_id)
     limits = limits or watch.WatchLimits(join_s=float(spec.timing.join), load_s=float(spec.timing.load))
-    one = Rank(folder, folder.read_run(), rank, limits)
+    run = folder.read_run(restarts)
+    try:
+        one = Rank(folder, run, rank, limits)
+    except OSError as error:
+        where = f"{run.ranks[rank].address}:{run.heartbeat_port}"
+        reason = f"rank {rank} on {run.ranks[rank].host}: heartbeats cannot be received at {where}: {error.strerror}"
+        log(reason)
+        folder.write_end(rank, {"rank": rank, "end": heartbeat_message.FAILED, "reason": reason, "is_own": True})
+        return 1
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _frame: one.signals.put(signal.Signals(received).name))
     # Slurm sends these to the batch script only. Where somebody sends them to all, the ranks go on.

@@ -38,7 +38,7 @@ def assert_failed(job: TwoRanks, reason: str, seconds: float = 15.0) -> None:
     """All ranks end with a status, the reason is published, and no process is left."""
     assert set(job.wait(seconds).values()) == {1}
     phase, found = job.status()
-    assert phase == "failed"
+    assert phase == "draining"
     assert re.search(reason, found), found
     assert not job.leftovers()
 

@@ -70,11 +70,13 @@ class Decision:
     """What the batch script does, and why.
 
     :param pause_s: seconds until a requeued job may start again.
+    :param is_failure: whether this run counts as a failure for the next ones.
     """
 
     action: str
     reason: str
     pause_s: int = 0
+    is_failure: bool = False
 
 
 def is_permanent(line: str) -> bool:
@@ -96,13 +98,15 @@ def _after_failure(ending: Ending, before: Sequence[Failure], limit: int) -> Dec
     # A failure after a long service begins a new row.
     count = 1 if ending.served_s >= WELL_S else in_a_row(before) + 1
     if ending.is_permanent:
-        return Decision(FAIL, f"{ending.reason}; it is not requeued: the same settings fail again")
+        return Decision(FAIL, f"{ending.reason}; it is not requeued: the same settings fail again", is_failure=True)
     if limit == 0:
-        return Decision(FAIL, ending.reason)
+        return Decision(FAIL, ending.reason, is_failure=True)
     if count > limit:
-        return Decision(FAIL, f"{ending.reason}; it is not requeued after {count} failures in a row")
+        text = f"{ending.reason}; it is not requeued after {count} failures in a row"
+        return Decision(FAIL, text, is_failure=True)
     pause = PAUSES_S[min(count, len(PAUSES_S)) - 1]
-    return Decision(REQUEUE, f"{ending.reason}; requeued (failure {count} of at most {limit + 1} in a row)", pause)
+    text = f"{ending.reason}; requeued (failure {count} of at most {limit + 1} in a row)"
+    return Decision(REQUEUE, text, pause, is_failure=True)
 
 
 def decide(
