@@ -88,7 +88,7 @@ def launch(arguments: list[str], progress: ProgressFile) -> dict[str, Any]:
             answer = None
     progress.finish()
     if status or not isinstance(answer, dict):
-        reason = answer.get("reason") if isinstance(answer, dict) else ""
+        reason = (answer.get("reason") or answer.get("error")) if isinstance(answer, dict) else ""
         raise RemoteFailureError.plain(
             f"The model is not ready (exit status {status}): {reason or last}",
             f"see {arguments[0]} vllm status, and the runbooks in docs/operations/vllm",

@@ -84,6 +84,7 @@ def test_problems_of_the_configuration_are_the_error(work: Work, capsys: pytest.
     ("answer", "says"),
     [
         ({"reason": "the ranks did not find each other"}, "(exit status 1): the ranks did not find each other"),
+        ({"error": "config.yaml has 2 errors"}, "(exit status 1): config.yaml has 2 errors"),
         ({}, "(exit status 1): loading 45 %"),
         ("nothing", "(exit status 1): loading 45 %"),
     ],
