@@ -24,11 +24,16 @@ class HubFolder:
     """
 
     def __init__(
-        self, huggingface_id: str, revision: str = "main", token: str | None = None, endpoint: str = hub_address.HUB
+        self,
+        huggingface_id: str,
+        revision: str = "main",
+        token: str | None = None,
+        endpoint: str = hub_address.HUB,
+        timeout: float = 60.0,
     ) -> None:
         self._base = hub_address.folder_url(huggingface_id, revision, endpoint)
         self.name = huggingface_id
-        self._client = HttpClient(token=token, trusted=(endpoint,), timeout=30.0, connections=2)
+        self._client = HttpClient(token=token, trusted=(endpoint,), timeout=timeout, connections=2)
         self._has_token = bool(token)
 
     def read(self, file: str, most: int) -> bytes:
