@@ -27,6 +27,8 @@ from .job import spec as job_spec
 KIND = "vllm"
 #: Seconds of the grace that stay for Slurm after the running requests have ended.
 _AFTER_DRAIN_S = 10
+#: Seconds in which the gateway learns that a tier drains.
+_SETTLE_S = 3
 _MIB = 1 << 20
 _FILE = "herd_vllm"
 
@@ -99,7 +101,9 @@ def _site(tier: Mapping[str, Any], cluster: Cluster, hosts: Sequence[str], insta
         nodelist=tuple(hosts) if everywhere else (),
         exclude=() if everywhere else tuple(sorted(set(cluster.hosts) - set(hosts))),
         environment={str(name): str(value) for name, value in tier["environment"].items()},
-        timing=job_spec.JobTiming(drain=tier["grace"] - _AFTER_DRAIN_S, renew_before=tier["renew_before"]),
+        timing=job_spec.JobTiming(
+            drain=tier["grace"] - _AFTER_DRAIN_S, settle=_SETTLE_S, renew_before=tier["renew_before"]
+        ),
         ports=cluster.ports,
         is_renewed=True,
         tier=tier["name"],

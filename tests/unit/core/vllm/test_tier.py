@@ -89,7 +89,7 @@ def test_job_of_a_tier_is_that_of_a_user_with_other_data() -> None:
     assert (spec["nodes"], spec["gpus_per_node"], spec["port"]) == (2, 4, 8010)
     assert (spec["key_file"], spec["user"]) == ("/etc/herd/tiers/api-keys", "llama")
     assert spec["hosts"]["c1"] == {"address": "10.0.0.1", "fabric": "10.100.0.1", "interface": "ib0"}
-    assert spec["timing"]["drain"] == 50
+    assert (spec["timing"]["drain"], spec["timing"]["settle"]) == (50, 3)
     assert spec["is_renewed"]
     text = large["script_text"]
     for line in (
@@ -127,7 +127,7 @@ def test_hosts_of_the_tier_are_those_of_the_job() -> None:
         ({"models": ["glm-4.8"]}, None, "glm-4.7"),
         ({"hosts": ["c1"]}, None, "expected at least 2 hosts for the tier large, found 1"),
         ({}, {}, "expected the configuration of vLLM as herd_vllm, found none"),
-        ({}, {**DOCUMENT, "slurm": {"account": "ai", "mem_per_gpu": "64GB"}}, "herd_vllm"),
+        ({}, {**DOCUMENT, "slurm": {"account": "ai", "mem_per_gpu": "64GB"}}, "herd_vllm: slurm.mem_per_gpu: expected"),
     ],
 )
 def test_wrong_tier_is_explained(changes: dict[str, Any], document: dict[str, Any] | None, says: str) -> None:

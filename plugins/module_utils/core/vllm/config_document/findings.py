@@ -17,7 +17,11 @@ MOST_SHOWN = 50
 
 @dataclass(frozen=True, order=True)
 class Finding:
-    """:param key: path of the key such as C(models.glm-4.7.port), or empty for the file."""
+    """Something about a document.
+
+    :param line: 0 for a document that is no file, but a variable of the inventory.
+    :param key: path of the key such as C(models.glm-4.7.port), or empty for the file.
+    """
 
     line: int
     key: str
@@ -25,7 +29,8 @@ class Finding:
 
     def sentence(self, file: str) -> str:
         """Return the finding in the form that editors and compilers use: C(FILE:LINE: KEY: TEXT)."""
-        return f"{file}:{self.line}: {self.key}: {self.text}" if self.key else f"{file}:{self.line}: {self.text}"
+        where = f"{file}:{self.line}" if self.line else file
+        return f"{where}: {self.key}: {self.text}" if self.key else f"{where}: {self.text}"
 
 
 class InvalidConfigError(InvalidInputError):
