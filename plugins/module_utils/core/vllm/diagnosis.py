@@ -31,15 +31,13 @@ _NOISE = (
     "destroy_process_group", "modelinfos", " - leaked ", "skipped remainder",
     "failed to automatically increase",
 )  # fmt: skip
-_WORDS = re.compile("|".join(sorted({re.escape(rule.words) for rule in RULES})), re.IGNORECASE)
 #: The first line of each run, by the job's script or by one of document 004, and the line after which earlier errors
 #: explain no death.
 _RUN_BEGINS = re.compile(r"herd: job \d+, start \d+: |^Starting .+ on \d+ nodes? \(\d+ GPUs?\)")
+_RUN_MARKS = ("herd: job ", "Starting ")
 _IS_UP = "Application startup complete"
 #: The job was asked to end: what follows are consequences.
-_ASKED_TO_END = re.compile(
-    r"\[shutdown\] API server: shutdown triggered|herd: draining \(|DUE TO PREEMPTION|CANCELLED AT"
-)
+_ASKED_TO_END = ("[shutdown] API server: shutdown triggered", "herd: draining (", "DUE TO PREEMPTION", "CANCELLED AT")
 _ERROR = re.compile(r"\b(?:Worker\w*|EngineCore\w*|MainProcess) pid=\d+\).*?\bERROR \S+ \S+ \[[^\]]*\] (?P<text>.+)")
 _EXCEPTION = re.compile(r"[\w.]*(?:Error|Exception|Interrupt)\b: ")
 #: Slurm's own lines also count after the job was asked to end.
@@ -109,8 +107,8 @@ class LogReader:
         """Take the next line."""
         self._number += 1
         line = line[:LONGEST_LINE].rstrip()
-        text = progress.message(line)
-        if _RUN_BEGINS.search(text):
+        # A log has a hundred thousand lines: plain searches come before patterns.
+        if any(mark in line for mark in _RUN_MARKS) and _RUN_BEGINS.search(progress.message(line)):
             self._begin_run()
             return
         if is_noise(line):
@@ -121,10 +119,9 @@ class LogReader:
             self._other = None
         if self._is_asked and not line.startswith(_SLURM):
             return
-        if _WORDS.search(line):
-            self._match(line, text)
-        self._is_asked = self._is_asked or bool(_ASKED_TO_END.search(line))
-        if found := _ERROR.search(line):
+        self._match(line)
+        self._is_asked = self._is_asked or any(mark in line for mark in _ASKED_TO_END)
+        if "ERROR" in line and (found := _ERROR.search(line)):
             self._note_error(found["text"], line)
 
     def _note_error(self, text: str, line: str) -> None:
@@ -133,10 +130,11 @@ class LogReader:
         if self._other is None or (not is_named and _EXCEPTION.match(text)):
             self._other = self._unknown(text, line)
 
-    def _match(self, line: str, text: str) -> None:
+    def _match(self, line: str) -> None:
         low = line.lower()
         for rule in RULES:
-            if rule.words in low and (found := rule.pattern.search(text)):
+            if rule.words in low and (found := rule.pattern.search(progress.message(line))):
+                text = found.string
                 if rule.name not in self._hits:
                     reason, cure = rule.explain(found, self._settings)
                     diagnosis = Diagnosis(

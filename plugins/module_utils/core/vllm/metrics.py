@@ -113,7 +113,9 @@ def text(metrics: Metrics, rate: float | None) -> str:
         value = (values or {}).get(name)
         return "unknown" if value is None else f"{value:.3f} s"
 
-    done = ", ".join(f"{count} {reason}" for reason, count in sorted((metrics.finished or {}).items())) or "none"
+    done = (
+        ", ".join(f"{count} {reason}" for reason, count in sorted((metrics.finished or {}).items()) if count) or "none"
+    )
     lines = [
         f"requests          {metrics.running} running, {metrics.waiting} waiting",
         f"finished          {done}",

@@ -178,15 +178,25 @@ def of_job(model: str, job: Job, status: JobStatus | None, now: float) -> ModelR
     return base
 
 
-def of_ending(model: str, job_id: str, ending: Ending, reader: diagnosis.LogReader, log: str = "") -> ModelReport:
-    """Report a job that has left the queue."""
+def of_ending(
+    model: str, job_id: str, ending: Ending, reader: diagnosis.LogReader, status: JobStatus | None = None, log: str = ""
+) -> ModelReport:
+    """Report a job that has left the queue.
+
+    :param status: its status file, which has the reason that its script gave.
+    """
+    told = status.reason if status is not None and status.phase in job_status.OVER else ""
+    if status is not None and status.phase == job_status.ENDED and ending.state in ("", "COMPLETED"):
+        return ModelReport(model, job_status.ENDED, job_id, reason=told, page="job-pending.md", log=log)
     found = diagnosis.of_ending(job_id, ending, reader)
     state = job_status.ENDED if found.name in ("cancelled", "preempted") else job_status.FAILED
-    line = f" ({found.line})" if found.line and found.name == "unknown-error" else ""
-    return ModelReport(
-        model, state=state, job_id=job_id, reason=f"{found.reason}{line}", cure=found.cure.replace("JOB", job_id),
-        page=found.page, log=log,
-    )  # fmt: skip
+    reason = found.reason
+    if found.name == "ended" and told:
+        reason = f"{reason}: {told}"
+    elif found.name == "unknown-error":
+        reason = f"{reason} ({found.line})" if found.line not in reason else reason
+    cure = found.cure.replace("JOB", job_id)
+    return ModelReport(model, state, job_id, reason=reason, cure=cure, page=found.page, log=log)
 
 
 def row(report: ModelReport, now: float) -> dict[str, str]:

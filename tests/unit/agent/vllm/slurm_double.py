@@ -27,8 +27,8 @@ number=$(($(cat "$state/number" 2> /dev/null || echo 0) + 1))
 while [ "$number" -gt 1 ] && [ ! -e "$state/queue.$number" ]; do number=$((number - 1)); done
 echo "$number" > "$state/number"
 echo "squeue $*" >> "$state/calls"
-[ -e "$state/status.$number" ] && mkdir -p "$(dirname "$(cat "$state/status-path")")" &&
-  cp "$state/status.$number" "$(cat "$state/status-path")"
+[ -e "$state/status.$number" ] && mkdir -p "$(dirname "$(cat "$state/path.$number")")" &&
+  cp "$state/status.$number" "$(cat "$state/path.$number")"
 [ -e "$state/squeue-error" ] && cat "$state/squeue-error" >&2 && exit 1
 cat "$state/queue.$number" 2> /dev/null
 exit 0
@@ -92,7 +92,12 @@ class SlurmDouble:
         self.put(f"queue.{self._count}", "".join(lines))
         if status is not None:
             self.put(f"status.{self._count}", json.dumps(status.as_data()))
-            self.put("status-path", str(self._work / "status" / f"{status.job_id}.json"))
+            self.put(f"path.{self._count}", str(self._work / "status" / f"{status.job_id}.json"))
+
+    def empty(self) -> None:
+        """Add a queue without jobs, as a launch sees it twice: before it submits, and when no other launch can."""
+        self.picture()
+        self.picture()
 
     def calls(self, program: str = "") -> list[str]:
         """Return the command lines of all calls, without those of other programs."""

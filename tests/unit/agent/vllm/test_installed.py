@@ -39,7 +39,7 @@ def installed(work: WorkSpace, herdctl: Path) -> WorkSpace:
 
 
 def test_run_sh_launches_the_active_model_from_any_directory(installed: WorkSpace, tmp_path: Path) -> None:
-    installed.slurm.picture()
+    installed.slurm.empty()
     installed.slurm.picture(RUNNING, status=installed.status("ready", percent=100))
     link = tmp_path / "run"
     link.symlink_to(installed.path / "run.sh")
@@ -57,7 +57,7 @@ def test_run_sh_launches_the_active_model_from_any_directory(installed: WorkSpac
 
 
 def test_terminal_shows_one_line_that_changes_and_is_left_in_order(installed: WorkSpace) -> None:
-    installed.slurm.picture()
+    installed.slurm.empty()
     installed.slurm.picture(line("4711", NAME, "PENDING", "Priority"))
     installed.slurm.picture(RUNNING, status=installed.status("ready", percent=100))
     leader, follower = pty.openpty()
@@ -82,7 +82,7 @@ def test_terminal_shows_one_line_that_changes_and_is_left_in_order(installed: Wo
 
 
 def test_interrupted_program_leaves_the_job_and_says_how_to_go_on(installed: WorkSpace) -> None:
-    installed.slurm.picture()
+    installed.slurm.empty()
     installed.slurm.picture(line("4711", NAME, "PENDING", "Priority"))
     with subprocess.Popen(
         [installed.path / "run.sh", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

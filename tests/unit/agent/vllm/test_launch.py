@@ -21,7 +21,7 @@ RUNNING = line("4711", NAME, "RUNNING", StartTime=int(time.time()) - 20, NodeLis
 
 
 def test_launch_follows_the_job_until_it_is_ready(work: WorkSpace) -> None:
-    work.slurm.picture()
+    work.slurm.empty()
     work.slurm.picture(PENDING)
     work.slurm.picture(RUNNING)
     work.slurm.picture(RUNNING, status=work.status("loading", percent=42, reason="weights: 25 of 50 files"))
@@ -41,7 +41,7 @@ def test_launch_follows_the_job_until_it_is_ready(work: WorkSpace) -> None:
 
 
 def test_script_reads_one_document(work: WorkSpace) -> None:
-    work.slurm.picture()
+    work.slurm.empty()
     work.slurm.picture(RUNNING, status=work.status("ready", percent=100))
     status, data = work.json("launch")
     assert status == 0
@@ -52,7 +52,7 @@ def test_script_reads_one_document(work: WorkSpace) -> None:
 
 
 def test_second_launch_submits_nothing(work: WorkSpace) -> None:
-    work.slurm.picture()
+    work.slurm.empty()
     work.slurm.picture(RUNNING, status=work.status("ready", percent=100))
     assert work.run("launch")[0] == 0
     before = len(work.slurm.calls("sbatch"))
@@ -62,7 +62,7 @@ def test_second_launch_submits_nothing(work: WorkSpace) -> None:
 
 
 def test_refusal_is_explained(work: WorkSpace) -> None:
-    work.slurm.picture()
+    work.slurm.empty()
     work.slurm.put("test-only", REFUSED)
     status, out, err = work.run("launch")
     assert status == 4
@@ -73,7 +73,7 @@ def test_refusal_is_explained(work: WorkSpace) -> None:
 
 
 def test_refusal_of_the_submission_itself_is_explained(work: WorkSpace) -> None:
-    work.slurm.picture()
+    work.slurm.empty()
     work.slurm.put("refusal", "sbatch: error: Batch job submission failed: Invalid qos specification\n")
     status, data = work.json("launch")
     assert (status, data["exit_status"], data["changed"]) == (4, 4, False)
@@ -81,7 +81,7 @@ def test_refusal_of_the_submission_itself_is_explained(work: WorkSpace) -> None:
 
 
 def test_job_that_dies_is_explained_by_its_log(work: WorkSpace) -> None:
-    work.slurm.picture()
+    work.slurm.empty()
     work.slurm.picture(RUNNING)
     work.slurm.picture(line("4711", NAME, "FAILED", exit_code=256))
     work.log("Starting x on 1 node (1 GPU)...\n0: vllm: error: unrecognized arguments: --no-such-flag\n")
@@ -94,7 +94,7 @@ def test_job_that_dies_is_explained_by_its_log(work: WorkSpace) -> None:
 
 def test_job_that_requeues_itself_after_a_failure_is_followed_on(work: WorkSpace) -> None:
     lost = "rank 1 on c2 (10.0.0.2) has sent no heartbeat for 7 seconds"
-    work.slurm.picture()
+    work.slurm.empty()
     work.slurm.picture(RUNNING, status=work.status("failed", reason=lost))
     work.slurm.picture(line("4711", NAME, "PENDING", "BeginTime", RestartCnt=1))
     again = line("4711", NAME, "RUNNING", StartTime=int(time.time()) - 5, NodeList="c1", RestartCnt=1)
@@ -105,11 +105,45 @@ def test_job_that_requeues_itself_after_a_failure_is_followed_on(work: WorkSpace
     assert f"Slurm waits two minutes before it starts a requeued job again; its last run failed: {lost}" in err
 
 
+def test_job_that_is_being_stopped_is_followed_by_a_new_one(work: WorkSpace) -> None:
+    work.slurm.empty()
+    work.slurm.picture(RUNNING, status=work.status("ready", percent=100))
+    assert work.run("launch")[0] == 0
+    work.slurm.put("job", "4712\n")
+    work.slurm.picture(RUNNING, status=work.status("draining", reason="draining: stop"))
+    work.slurm.picture(status=work.status("ended", reason="stopped as requested"))
+    other = line("4712", NAME, "RUNNING", StartTime=int(time.time()) - 5, NodeList="c1")
+    work.slurm.empty()
+    work.slurm.picture(other, status=work.status("ready", job_id="4712", percent=100))
+    status, data = work.json("launch")
+    assert (status, data["changed"], data["job_id"]) == (0, True, "4712")
+
+
+def test_two_launches_at_once_submit_one_job(work: WorkSpace) -> None:
+    work.slurm.empty()
+    work.slurm.picture(RUNNING, status=work.status("ready", percent=100))
+    assert work.run("launch")[0] == 0
+    comment = (
+        f"herd-vllm:{MODEL}:{json.loads((work.path / 'jobs' / f'launched-{MODEL}.json').read_text())['fingerprint']}"
+    )
+    other = line("4713", NAME, "RUNNING", StartTime=int(time.time()) - 5, NodeList="c1", Comment=comment)
+    work.slurm.picture()
+    work.slurm.picture(other, status=work.status("ready", job_id="4713", percent=100))
+    status, data = work.json("launch")
+    assert (status, data["changed"], data["job_id"]) == (0, False, "4713")
+
+
+def test_silent_slurm_is_no_refusal(work: WorkSpace) -> None:
+    work.slurm.empty()
+    work.slurm.put("refusal", "sbatch: error: Unable to contact slurm controller (connect failure)\n")
+    assert work.json("launch")[0] == 1
+
+
 def test_interrupt_leaves_the_job_running(work: WorkSpace, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(_seconds: float) -> None:
         raise KeyboardInterrupt
 
-    work.slurm.picture()
+    work.slurm.empty()
     work.slurm.picture(RUNNING)
     monkeypatch.setattr(launcher, "pause", interrupt)
     status, out, _err = work.run("launch")
@@ -129,7 +163,7 @@ def test_interrupt_before_a_submission_says_where_to_look(work: WorkSpace, monke
 
 
 def test_time_to_follow_is_limited(work: WorkSpace) -> None:
-    work.slurm.picture()
+    work.slurm.empty()
     work.slurm.picture(PENDING)
     status, data = work.json("launch", "--timeout", "0.01")
     assert (status, data["phase"], data["reason"]) == (5, "pending", "jobs of higher priority come first")
@@ -137,14 +171,14 @@ def test_time_to_follow_is_limited(work: WorkSpace) -> None:
 
 
 def test_submission_without_following(work: WorkSpace) -> None:
-    work.slurm.picture()
+    work.slurm.empty()
     work.slurm.picture(PENDING)
     status, data = work.json("launch", "--no-follow")
     assert (status, data["job_id"], data["phase"], data["changed"]) == (0, "4711", "pending", True)
 
 
 def test_test_only_submits_nothing(work: WorkSpace) -> None:
-    work.slurm.picture()
+    work.slurm.empty()
     status, out, _err = work.run("launch", "--test-only")
     assert status == 0
     assert f"{MODEL} would start by 2026-11-29 17:53:18; nothing was submitted" in out
@@ -154,7 +188,7 @@ def test_test_only_submits_nothing(work: WorkSpace) -> None:
 
 
 def test_model_that_is_not_downloaded_is_refused_with_the_command(work: WorkSpace) -> None:
-    work.slurm.picture()
+    work.slurm.empty()
     status, _out, err = work.run("launch", "other-model")
     assert status == 2
     assert "openai/gpt-oss-120b is not in " in err
@@ -163,7 +197,7 @@ def test_model_that_is_not_downloaded_is_refused_with_the_command(work: WorkSpac
 
 
 def test_model_that_does_not_fit_is_refused_with_what_would(work: WorkSpace) -> None:
-    work.slurm.picture()
+    work.slurm.empty()
     facts = {"schema": 1, "gpu": {"name": "small", "memory_mib": 12000, "compute_capability": "9.0"}}
     (work.path / "site.json").write_text(json.dumps(facts), encoding="utf-8")
     status, data = work.json("launch")
@@ -177,7 +211,7 @@ def test_model_that_does_not_fit_is_refused_with_what_would(work: WorkSpace) -> 
 def test_changed_configuration_replaces_the_job_when_the_new_one_is_ready(
     work: WorkSpace, change_config: Callable[[str, str], None]
 ) -> None:
-    work.slurm.picture()
+    work.slurm.empty()
     work.slurm.picture(RUNNING, status=work.status("ready", percent=100))
     assert work.run("launch")[0] == 0
     change_config("port: 8006", "port: 8016")
@@ -194,7 +228,7 @@ def test_former_job_gives_way_if_the_new_one_needs_its_gpus(
     work: WorkSpace, change_config: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(launcher, "GIVE_WAY_S", 0.0)
-    work.slurm.picture()
+    work.slurm.empty()
     work.slurm.picture(RUNNING, status=work.status("ready", percent=100))
     assert work.run("launch")[0] == 0
     change_config("port: 8006", "port: 8016")
@@ -208,7 +242,7 @@ def test_former_job_gives_way_if_the_new_one_needs_its_gpus(
 
 
 def test_interrupted_replacement_is_completed(work: WorkSpace) -> None:
-    work.slurm.picture()
+    work.slurm.empty()
     work.slurm.picture(RUNNING, status=work.status("ready", percent=100))
     assert work.run("launch")[0] == 0
     older = line("4700", NAME, "RUNNING", StartTime=int(time.time()) - 900, NodeList="c3")
@@ -219,7 +253,7 @@ def test_interrupted_replacement_is_completed(work: WorkSpace) -> None:
 
 
 def test_replacement_can_be_refused(work: WorkSpace, change_config: Callable[[str, str], None]) -> None:
-    work.slurm.picture()
+    work.slurm.empty()
     work.slurm.picture(RUNNING, status=work.status("ready", percent=100))
     assert work.run("launch")[0] == 0
     change_config("port: 8006", "port: 8016")
@@ -237,7 +271,7 @@ def test_requeued_job_is_not_ready_by_the_status_of_its_last_run(work: WorkSpace
 
 def test_job_that_never_starts_is_not_followed_for_ever(work: WorkSpace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launcher, "NEVER_S", 0.0)
-    work.slurm.picture()
+    work.slurm.empty()
     work.slurm.picture(line("4711", NAME, "PENDING", "QOSMaxGRESPerJob"))
     status, data = work.json("launch")
     assert (status, data["phase"], data["starts_by_itself"]) == (3, "pending", False)
@@ -271,7 +305,7 @@ def test_missing_configuration_is_named(work: WorkSpace) -> None:
 
 
 def test_key_of_another_mode_is_refused(work: WorkSpace) -> None:
-    work.slurm.picture()
+    work.slurm.empty()
     (work.path / "api-key").write_text("secret\n", encoding="ascii")
     (work.path / "api-key").chmod(0o644)
     status, _out, err = work.run("launch")

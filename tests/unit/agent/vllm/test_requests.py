@@ -129,6 +129,15 @@ def test_query_as_the_document_writes_it(ready: WorkSpace, api: ApiDouble) -> No
     assert ready.run("query", "--host", "127.0.0.1", "--port", "99999", "--prompt", "x")[0] == 2
 
 
+def test_other_address_needs_no_configuration(ready: WorkSpace, api: ApiDouble) -> None:
+    (ready.path / "config.yaml").unlink()
+    host = ("--host", "127.0.0.1", "--port", str(api.port), "--prompt", "Explain")
+    status, _out, err = ready.run("query", *host)
+    assert status == 1
+    assert "status 401: Unauthorized: name the file with the job's API key" in err
+    assert ready.run("query", *host, "--key-file", "api-key")[:2] == (0, "Hello\n")
+
+
 def test_query_for_a_script(ready: WorkSpace) -> None:
     status, data = ready.json("query", "--prompt", "Hi")
     assert (status, data["text"], data["finish"], data["usage"]["completion_tokens"]) == (0, "Hello", "stop", 3)

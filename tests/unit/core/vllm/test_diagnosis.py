@@ -141,6 +141,22 @@ def test_killed_worker_is_recognised_in_a_captured_log() -> None:
     assert (found.name, found.rank, found.page) == ("worker-died", 1, "rank-lost.md")
 
 
+def test_killed_engine_is_named_by_the_wrapper() -> None:
+    lines = log("captured/one-node-engine-killed.log")
+    found = diagnose(lines)
+    assert found is not None
+    assert found.page == "rank-lost.md"
+    ended = (
+        "0: 2026-11-30 03:13:54 herd: rank 0 on c1 ends: rank 0 on c1: VLLM::EngineCore has ended without being asked"
+    )
+    found = diagnose([*lines, ended])
+    assert found is not None
+    assert (found.name, found.reason) == (
+        "rank-ended",
+        "VLLM::EngineCore of rank 0 on c1 has ended without being asked",
+    )
+
+
 def test_start_of_a_run_is_known_by_the_script_of_the_job() -> None:
     again = "2026-11-30 03:00:00 herd: job 12, start 2: m (org/m), fingerprint 0123abcd"
     assert diagnose([*STARTED, NO_CLIENTS, again]) is None

@@ -39,7 +39,10 @@ def launch_command(arguments: argparse.Namespace) -> int:
     try:
         result = launcher.Launcher(config, model, UserSlurm(), display, options).run()
     except RefusedError as error:
-        result = launcher.LaunchResult(exit_codes.REFUSED, model, problems=[str(error)])
+        is_down = error.refusal.name == "slurm"
+        result = launcher.LaunchResult(
+            exit_codes.FAILED if is_down else exit_codes.REFUSED, model, problems=[str(error)]
+        )
     except KeyboardInterrupt:
         display.close()
         result = launcher.LaunchResult(exit_codes.INTERRUPTED, model)

@@ -44,6 +44,8 @@ LOOK_S, QUEUE_S = 1.0, 10.0
 SLURM_SILENT_S = 300.0
 #: A new job that waits for this long for nodes gets those of the former one.
 GIVE_WAY_S = 30.0
+#: Another launch of the model submits within this time.
+LOCK_S = 120.0
 #: Following ends if a job has had a reason for so long with which it never starts.
 NEVER_S = 60.0
 _WAITS_FOR_NODES = ("Resources", "Priority", "QOS", "Assoc", "ReqNodeNotAvail")
@@ -165,7 +167,12 @@ class Launcher:
             # A replacement that was interrupted is completed.
             former = self._running(but=job.id)
             result.former_job = former.id if former else ""
-            return self._follow(result, job.id)
+            result = self._follow(result, job.id)
+            if result.report is None or result.report.state != job_status.ENDED:
+                return result
+            # It was being stopped.
+            self.display.note(f"job {job.id} has ended: {result.report.reason or 'it was stopped'}")
+            result, job = LaunchResult(exit_codes.OK, self.model), self._running()
         if job is not None and not self.options.replace:
             result.report = self.observer.report(self.model, [job])
             result.problems.append(f"job {job.id} runs with another configuration; launch without --no-replace")
@@ -187,6 +194,11 @@ class Launcher:
             result.changed = True
             return result
         with self._lock():
+            if (other := self._running(but=job.id if job else "")) and self._fingerprint_of(
+                other
+            ) == self.spec.fingerprint:
+                self.display.note(f"another launch has submitted job {other.id}")
+                return self._follow(result, other.id)
             script = str(job_files.install(self.spec))
             self._test(result, script)
             if result.status != exit_codes.OK:
@@ -202,9 +214,17 @@ class Launcher:
         """Let one launch of a model submit at a time, where the file system has locks."""
         folder = Path(self.spec.work_dir) / "jobs"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        until = time.monotonic() + LOCK_S
         with (folder / f".launch-{self.model}").open("w", encoding="ascii") as stream:
-            with suppress(OSError):
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            while time.monotonic() < until:
+                try:
+                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    pause(LOOK_S)
+                except OSError:
+                    # This file system has no locks.
+                    break
             yield
 
     def _test(self, result: LaunchResult, script: str) -> None:

@@ -18,7 +18,7 @@ from ....core.text import CONTROL
 from ....core.vllm import diagnosis
 
 #: Bytes at the end of a log that are searched for troubles, and for the lines that a user asks for.
-DIAGNOSED, SEARCHED = 8 << 20, 64 << 20
+DIAGNOSED, SEARCHED = 4 << 20, 64 << 20
 _PIECE = 1 << 20
 #: A longer line is cut.
 LONGEST = 16384

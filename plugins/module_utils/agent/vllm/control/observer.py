@@ -70,7 +70,7 @@ class Observer:
             return ModelReport(model, reason="it was never launched here", cure=f"herdctl vllm launch {model}")
         log = self.log_of(ended, model)
         ending = self.slurm.ending(ended, jobs)
-        return model_report.of_ending(model, ended, ending, log_files.read(log), str(log or ""))
+        return model_report.of_ending(model, ended, ending, log_files.read(log), self.status_of(ended), str(log or ""))
 
     def _with_log(self, report: ModelReport, model: str) -> ModelReport:
         """Add what the log of a running job says: troubles while it starts, warnings while it works."""

@@ -103,7 +103,7 @@ def _message(status: int, body: bytes) -> str:
         text = error.get("message") or error.get("detail") or error if isinstance(error, dict) else error
     except (ValueError, AttributeError, RecursionError):
         text = body[:300].decode("utf-8", "replace")
-    return f"status {status}: {plain(str(text)) or 'no message'}"
+    return f"status {status}: {plain(str(text)).rstrip('. ') or 'no message'}"
 
 
 def _refusal(endpoint: Endpoint, status: int, body: bytes) -> HerdError:

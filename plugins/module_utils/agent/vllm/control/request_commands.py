@@ -95,8 +95,9 @@ def _key_for(arguments: argparse.Namespace) -> str:
     """Return the key for a host that the user names: of the given file, else of the work space if it has one."""
     if arguments.key_file:
         return query.read_key(Path(arguments.key_file))
-    path = common.config_path(arguments.config)
-    if not path.is_file():
+    try:
+        path = common.config_path(arguments.config)
+    except NotFoundError:
         return ""
     key_file = user_site.work_dir_of(config_file.load(path)) / "api-key"
     return query.read_key(key_file) if key_file.exists() else ""

@@ -76,6 +76,5 @@ RULES = (
         "{name} of {where} has ended without being asked",
         _SEE,
         _LOST,
-        CONSEQUENCE,
     ),
 )
