@@ -100,6 +100,22 @@ def test_killed_deployment_is_completed_by_the_next(serving: Slurm, operator: Op
     assert operator.play(*PLAY).calm
 
 
+def test_changed_socket_is_started_anew_without_a_refused_request(serving: Slurm, operator: Operator) -> None:
+    unit = "/etc/systemd/system/herd-gateway.socket"
+    serving.sure(CONTROLLER, f"sed -i 's/^Backlog=.*/Backlog=512/' {unit}")
+    with ThreadPoolExecutor(1) as others, requests(serving) as statuses:
+        running = others.submit(stream, serving, "fast", 200)
+        until("requests beside the stream", lambda: len(statuses) > 3, 60)
+        run = operator.play(*PLAY)
+        assert run.rc == 0, run.output
+        assert running.result().is_whole
+    assert set(statuses) == {200}
+    listening = serving.sure(CONTROLLER, "ss -Hlx src unix:/run/herd-gateway/gateway.sock")
+    assert listening.split()[3] == "1024"
+    assert active(serving) == "a"
+    assert operator.play(*PLAY).calm
+
+
 def test_exactly_one_instance_starts_at_boot(slurm: Slurm) -> None:
     units = " ".join(f"herd-gateway@{name}" for name in INSTANCES)
     assert slurm.on(CONTROLLER, f"systemctl is-enabled {units}").out.split() == ["enabled", "disabled"]
