@@ -163,6 +163,12 @@ def test_a_client_does_not_wait_for_a_tier_that_is_away_for_long(
     assert time.monotonic() - began < 2
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+def test_a_client_does_not_try_an_unknown_key_again(client: Client, path: str) -> None:
+    answer = client.ask(chat(model=REASONING_MODEL), path=path, key="herd-key-of-nobody")
+    assert (answer.status, answer.headers["x-should-retry"]) == (401, "false")
+
+
 def test_a_client_waits_for_a_tier_that_is_back_soon(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
     made.unavailable("fast", "loading", "loading 93 %", 2)
     answer = client.ask(chat(model=FAST_MODEL))
