@@ -4,9 +4,10 @@
 .PHONY: help setup demo demo-down test test-slow lint unit compat sanity lab-test scenario chaos soak bench bench-fetch bench-gateway reference engine-test gateway-test browser-test pictures accuracy gateway-lock vllm-lock
 SHELL := /bin/bash
 BIN := .venv/bin
-# `make test` and `make test-slow` are these targets, in this order.
-CHECKS := lint unit compat sanity lab-test browser-test gateway-test \
-	$(addprefix scenario-,cluster el8_build bad_input model_parts operations)
+# `make test` and `make test-slow` are these targets, in this order. Joined ones run at the same time: those that use less
+# than one core, and measure no time.
+CHECKS := lint+compat unit sanity+browser-test lab-test gateway-test scenario-cluster scenario-el8_build \
+	scenario-bad_input+scenario-model_parts scenario-operations
 SLOW_CHECKS := $(addprefix scenario-,cuda_build firewalld chaos exposed runbooks slurm_tiers slurm_preemption router vllm_two_nodes) \
 	$(addprefix slow-,both_releases busy fetch_killed gguf_fuzz job_runs killed_playbook upgrade vllm_rules) engine-test
 GATEWAY_HALF := tests/gateway/hostile_engine/ tests/gateway/engines/ tests/gateway/clients/

@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Run make targets one after the other, and record the tree on which each one passed.
 
-    PYTHONPATH=collections python3 -m tools.run_checks [--resume] [--keep-going] TARGET...
+    PYTHONPATH=collections python3 -m tools.run_checks [--resume] [--keep-going] TARGET[+TARGET]...
 
+Targets that are joined by C(+) run at the same time, and each line of their output begins with its target's name.
 A tree is the content of all files that git does not ignore, committed or not. $HERD_CACHE/passed holds one directory
 for each tree, and in it one file for each target that passed. With --resume, a target that passed on this tree is
 skipped. With --keep-going, the targets after a failed one run too. The output ends with a table of all targets.
@@ -21,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -102,56 +104,76 @@ class PassedRecords:
 
 
 def run_all(
-    targets: Sequence[str],
-    run: Callable[[str], bool],
+    groups: Sequence[str],
+    run: Callable[[str, bool], bool],
     tree: Callable[[], str | None],
     records: PassedRecords,
     *,
     resume: bool,
     keep_going: bool,
 ) -> list[Result]:
-    """Run the targets in their order; record those that passed and left the tree as it was."""
+    """Run the groups of targets in their order; record the targets that passed and left the tree as it was.
+
+    :param run: runs a target, and returns whether it passed. Its second argument is whether others run beside it.
+    """
     results: list[Result] = []
     stopped = False
-    for target in targets:
+    for group in groups:
         before = tree()
-        known = records.read(before, target) if resume else None
-        if known or stopped:
-            results.append(known or Result(target, NOT_RUN))
-            continue
-        start = time.time()
-        passed = run(target)
-        ended = time.time()
-        result = Result(target, PASSED if passed else FAILED, ended, ended - start)
-        results.append(result)
-        if passed and before is not None and tree() == before:
-            records.write(before, result)
-        stopped = not passed and not keep_going
+        targets = group.split("+")
+        known = {target: records.read(before, target) if resume else None for target in targets}
+        pending = [] if stopped else [target for target in targets if not known[target]]
+
+        def timed(target: str, beside: bool = len(pending) > 1) -> Result:
+            start = time.time()
+            passed = run(target, beside)
+            ended = time.time()
+            return Result(target, PASSED if passed else FAILED, ended, ended - start)
+
+        with ThreadPoolExecutor(len(targets)) as others:
+            found = {result.target: result for result in others.map(timed, pending)}
+        results += [known[target] or found.get(target) or Result(target, NOT_RUN) for target in targets]
+        if before is not None and tree() == before:
+            for result in found.values():
+                if result.state == PASSED:
+                    records.write(before, result)
+        stopped = stopped or (not keep_going and any(result.state == FAILED for result in found.values()))
     return results
 
 
-def run_make(target: str) -> bool:
-    """Run one target of the Makefile; it inherits standard output and error."""
+def run_make(target: str, beside: bool = False) -> bool:
+    """Run one target of the Makefile, and print its output.
+
+    :param beside: whether others run at the same time, so that each line needs the target's name.
+    """
     print(f"\n== make {target}", flush=True)
-    return subprocess.run(["make", "--no-print-directory", target], cwd=ROOT, check=False).returncode == 0
+    words = ["make", "--no-print-directory", target]
+    if not beside:
+        return subprocess.run(words, cwd=ROOT, check=False).returncode == 0
+    with subprocess.Popen(
+        words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    ) as process:
+        for line in process.stdout or ():
+            print(f"[{target}] {line}", end="", flush=True)
+    return process.returncode == 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python3 -m tools.run_checks", description=__doc__.splitlines()[0])
     parser.add_argument("--resume", action="store_true", help="skip what passed on this very tree")
     parser.add_argument("--keep-going", action="store_true", help="run the other targets after one has failed")
-    parser.add_argument("target", nargs="+")
+    parser.add_argument("group", nargs="+", metavar="TARGET[+TARGET]")
     options = parser.parse_args(argv)
     records = PassedRecords(Places.of(os.environ).cache / "passed")
     tree = tree_hash(ROOT)
     if tree is None:
         print("run_checks: git does not know this directory; results are not recorded.", file=sys.stderr)
-    for target in options.target if options.resume else ():
+    for target in "+".join(options.group).split("+") if options.resume else ():
         known = records.read(tree, target)
         if known:
             print(f"run_checks: {target} passed on this tree at {known.row()['ended']}; it is skipped.")
     results = run_all(
-        options.target,
+        options.group,
         run_make,
         lambda: tree_hash(ROOT),
         records,

@@ -174,9 +174,10 @@ def ordered(given: dict[str, Any], going: set[str]) -> Iterator[rests.Leftover]:
     yield from rests.nginx_site(Path(given["nginx_root"]), given["nginx_unit"], uninstall_rules.is_ours)
     yield from rests.tables(uninstall_rules.our_tables)
     yield from rests.firewalld_rules(rules)
-    ours = [*map(Path, rests.FOLDERS), *rests.NGINX_LOGS.parent.glob(f"{rests.NGINX_LOGS.name}*")]
+    logs = Path(uninstall_rules.NGINX_LOGS)
+    ours = [*map(Path, uninstall_rules.FOLDERS), *logs.parent.glob(f"{logs.name}*")]
     ours += [models_dir / name for name in models]
-    yield from rests.paths(chain(rests.links(Path("/opt/herd")), measured, ours))
+    yield from rests.paths(chain(rests.links(uninstall_rules.LINKS, Path("/opt/herd")), measured, ours))
     yield from below(prefix)
     if given["shared"]:
         yield from in_common(Path(given["shared"]), going)

@@ -57,6 +57,13 @@ options:
     type: list
     elements: str
     default: []
+  socket:
+    description:
+      - Text of the socket unit that the O(instances) share (C(NAME.socket) for C(NAME@.service)). It names the first
+        instance as its C(Service=).
+      - If the text changes, the second instance serves while the socket is started anew, so no request is refused.
+    type: str
+    default: ''
 """
 
 EXAMPLES = r"""
@@ -71,6 +78,7 @@ EXAMPLES = r"""
     instances: [a, b]
     stop_timeout: 600
     content: "{{ lookup('ansible.builtin.template', 'herd-gateway@.service.j2') }}"
+    socket: "{{ lookup('ansible.builtin.template', 'herd-gateway.socket.j2') }}"
 """
 
 RETURN = r"""
@@ -87,7 +95,7 @@ reason:
 """
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,6 +104,9 @@ from ansible_collections.herd.inference.plugins.module_utils.core.errors import 
 from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, file_diff, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports import files, systemd
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import processes
+
+#: States of a unit that needs no stop.
+ENDED = ("inactive", "failed", "deactivating")
 
 
 @dataclass(frozen=True)
@@ -155,9 +166,9 @@ def next_action(
     return "none", ""
 
 
-def write(name: str, texts: dict[str, str], stale: list[str], needs_reload: bool) -> None:
-    """Write the files that differ, once systemd accepts the unit, and reload the unit files."""
-    if stale:
+def write(names: list[str], texts: dict[str, str], stale: list[str], needs_reload: bool) -> None:
+    """Write the files that differ, once systemd accepts the units, and reload the unit files."""
+    for name in names if stale else []:
         systemd.verify(name, texts[str(systemd.UNIT_DIRECTORY / name)])
     for path in stale:
         files.atomic_write(Path(path), texts[path])
@@ -186,8 +197,7 @@ def next_instance(states: Mapping[str, systemd.UnitState], current: Collection[s
     free = [unit for unit in states if unit not in serving]
     free.sort(key=lambda unit: states[unit].active_state == "deactivating")
     kept = (up_to_date or free or serving[-1:])[0]
-    ended = ("inactive", "failed", "deactivating")
-    surplus = [unit for unit, state in states.items() if unit != kept and state.active_state not in ended]
+    surplus = [unit for unit, state in states.items() if unit != kept and state.active_state not in ENDED]
     return "" if up_to_date else kept, surplus
 
 
@@ -205,6 +215,25 @@ def change_instance(started: str, stopped: list[str], timeout_s: float) -> None:
         systemd.stop(unit, wait=False)
 
 
+def renew_socket(socket: str, units: Sequence[str], timeout_s: float) -> None:
+    """Start a socket anew, while an instance serves that keeps the former one open.
+
+    systemd starts no socket while its service runs, and that service is the first instance.
+    """
+    first, second = units[:2]
+    if systemd.show(first).active_state not in ENDED:
+        if systemd.show(socket).active_state == "active":
+            change_instance(second, [first], timeout_s)
+        else:
+            # Without a socket, nothing else can serve.
+            systemd.stop(first, wait=False)
+    systemd.settle(first, timeout_s)
+    systemd.restart(socket, first)
+    for unit in units[1:]:
+        if systemd.show(unit).active_state not in ENDED:
+            systemd.stop(unit, wait=False)
+
+
 def service(given: dict[str, Any], wanted: str, is_edited: bool, check_mode: bool) -> Plan:
     """Plan for a unit of one service."""
     name, timeout_s = given["name"], given["stop_timeout"]
@@ -213,19 +242,46 @@ def service(given: dict[str, Any], wanted: str, is_edited: bool, check_mode: boo
     return Plan({name: state}, {name: given["enabled"]}, action, reason, lambda: act(name, action, timeout_s))
 
 
-def instances(given: dict[str, Any], wanted: str, is_edited: bool) -> Plan:
+def socket_of(given: dict[str, Any]) -> str:
+    """Return the name of the socket unit that the instances share; empty if they have none."""
+    return given["name"].replace("@.service", ".socket") if given["socket"] else ""
+
+
+def instances(given: dict[str, Any], wanted: str, stale: list[str], is_edited: bool) -> Plan:
     """Plan for a template unit."""
     units = [given["name"].replace("@.", f"@{instance}.") for instance in given["instances"]]
+    socket, timeout_s = socket_of(given), given["stop_timeout"]
     states = {unit: systemd.show(unit) for unit in units}
-    current = [] if is_edited else [unit for unit, state in states.items() if runs_with(state) == wanted]
-    started, stopped = next_instance(states, current)
+    shared = systemd.show(socket) if socket else systemd.UnitState()
+
+    def is_current(state: systemd.UnitState) -> bool:
+        # An instance that is older than its socket has the former one.
+        return not is_edited and runs_with(state) == wanted and state.since_monotonic >= shared.since_monotonic
+
+    started, stopped = next_instance(states, [unit for unit, state in states.items() if is_current(state)])
     action, reason = "none", ""
     if started:
         action, reason = ("restart", "it runs with an older unit") if stopped else ("start", "no instance runs")
     elif stopped:
         action, reason = "stop", "two instances run"
     enabled = {unit: given["enabled"] and unit == units[0] for unit in units}
-    return Plan(states, enabled, action, reason, lambda: change_instance(started, stopped, given["stop_timeout"]))
+    path = systemd.UNIT_DIRECTORY / socket
+    has_socket = not socket or shared.active_state == "active"
+    is_older = bool(socket) and has_socket and (str(path) in stale or systemd.started_before(shared, path))
+    if is_older:
+        action, reason = "restart", "its socket has an older unit"
+    elif not has_socket and action == "none":
+        action, reason = "start", f"its socket is {shared.active_state}"
+
+    def apply() -> None:
+        if has_socket:
+            change_instance(started, stopped, timeout_s)
+        if is_older or not has_socket:
+            renew_socket(socket, units, timeout_s)
+
+    if socket:
+        states[socket], enabled[socket] = shared, given["enabled"]
+    return Plan(states, enabled, action, reason, apply)
 
 
 def result(module: HerdModule) -> dict[str, Any]:
@@ -234,15 +290,17 @@ def result(module: HerdModule) -> dict[str, Any]:
     wanted = digest(given["content"], given["files"], given["triggers"])
     unit = str(systemd.UNIT_DIRECTORY / given["name"])
     texts = {unit: given["content"].replace("@HERD_UNIT@", wanted), **given["files"]}
+    names = [given["name"], *filter(None, [socket_of(given)])]
+    texts.update({str(systemd.UNIT_DIRECTORY / name): given["socket"] for name in names[1:]})
     before = {path: files.read_text(Path(path)) for path in texts}
     stale = [path for path in texts if before[path] != texts[path]]
     is_edited = unit in stale and before[unit] != ""
     if given["instances"]:
-        plan = instances(given, wanted, is_edited)
+        plan = instances(given, wanted, stale, is_edited)
     else:
         plan = service(given, wanted, is_edited, module.check_mode)
     if not module.check_mode:
-        write(given["name"], texts, stale, any(state.needs_reload for state in plan.states.values()))
+        write(names, texts, stale, any(state.needs_reload for state in plan.states.values()))
         for name, enabled in plan.enabled.items():
             if plan.states[name].enabled != enabled:
                 systemd.enable(name) if enabled else systemd.disable(name)
@@ -263,6 +321,7 @@ def main() -> None:
         restart_reason={"type": "str", "default": ""},
         stop_timeout={"type": "float", "default": 0},
         instances={"type": "list", "elements": "str", "default": []},
+        socket={"type": "str", "default": ""},
     )
 
 

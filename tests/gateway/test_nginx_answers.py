@@ -13,6 +13,7 @@ import socket
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -61,7 +62,8 @@ class Double:
         with suppress(OSError):
             while True:
                 connection, _address = self.socket.accept()
-                with connection:
+                # nginx may leave before it has the whole response.
+                with connection, suppress(OSError):
                     self._answer(connection)
 
     def _answer(self, connection: socket.socket) -> None:
@@ -274,8 +276,8 @@ def test_requests_without_a_key_are_limited_for_each_address(nginx: Nginx, doubl
     assert refused[0].data["error"]["code"] == "rate_limit_exceeded"
     assert refused[0].headers["retry-after"] == "5"
     assert nginx.ask("GET /v1/models HTTP/1.1", HOST, KEY).status == 200
-    # The other tests need requests again.
-    wait_for(lambda: nginx.ask("GET /status HTTP/1.1", HOST).status == 200, "the limit")
+    # The other tests need requests again. The burst is twice the rate per second.
+    time.sleep(2.5)
 
 
 def test_largest_body_reaches_the_gateway(nginx: Nginx, double: Double) -> None:

@@ -20,7 +20,7 @@ from .testing import HEAD, WORKERS
 
 ROOT = Path(__file__).parents[2]
 #: Seconds: the limit of one command, the limit of waiting for an output, and the pause between two tries.
-COMMAND_S, PATIENCE_S, PAUSE_S = 600, 60, 2
+COMMAND_S, PATIENCE_S, PAUSE_S = 600, 120, 2
 PLAYBOOK = "ansible-playbook "
 
 

@@ -19,8 +19,11 @@ from tests.scenarios.tier_load import follow
 PLAY = ("playbooks/slurm.yml", "--tags", "gateway")
 CHANGE = ("-e", "gateway_queue_timeout=301")
 INSTANCES = ("a", "b")
-#: More streams of a tier than its engine has slots: one of them waits in the gateway. The key's limit is 8 requests.
-STREAMS = [*TIERS] * 3
+#: Streams that are open at the same time, and their tokens. Each engine has two slots, so most streams take minutes.
+STREAMS = [*TIERS] * 5
+TOKENS = 120
+#: Seconds that a stream may take on a busy machine.
+STREAM_S = 1500
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +45,7 @@ def active(slurm: Slurm) -> str:
 def stream(slurm: Slurm, tier: str, tokens: int) -> Answer:
     body = {"model": "lab-llama", "stream": True, "max_tokens": tokens, "temperature": 0, "ignore_eos": True}
     body["messages"] = [{"role": "user", "content": "Say hello."}]
-    return slurm.ask(f"{GATEWAY[tier]}/v1/chat/completions", TESTER, body, 500, "mirror")
+    return slurm.ask(f"{GATEWAY[tier]}/v1/chat/completions", TESTER, body, STREAM_S, "mirror")
 
 
 @contextmanager
@@ -69,7 +72,7 @@ def requests(slurm: Slurm) -> Iterator[list[int]]:
 def test_deployment_ends_no_stream_and_refuses_no_request(serving: Slurm, operator: Operator) -> None:
     former = active(serving)
     with ThreadPoolExecutor(len(STREAMS)) as others, requests(serving) as statuses:
-        streams = [others.submit(stream, serving, tier, 800) for tier in STREAMS]
+        streams = [others.submit(stream, serving, tier, TOKENS) for tier in STREAMS]
         until("requests beside the streams", lambda: len(statuses) > 3, 60)
         run = operator.play(*PLAY, *CHANGE)
         assert run.rc == 0, run.output
@@ -97,6 +100,22 @@ def test_killed_deployment_is_completed_by_the_next(serving: Slurm, operator: Op
         assert run.rc == 0, run.output
     assert set(statuses) <= {200}
     assert active(serving)
+    assert operator.play(*PLAY).calm
+
+
+def test_changed_socket_is_started_anew_without_a_refused_request(serving: Slurm, operator: Operator) -> None:
+    unit = "/etc/systemd/system/herd-gateway.socket"
+    serving.sure(CONTROLLER, f"sed -i 's/^Backlog=.*/Backlog=512/' {unit}")
+    with ThreadPoolExecutor(1) as others, requests(serving) as statuses:
+        running = others.submit(stream, serving, "fast", 200)
+        until("requests beside the stream", lambda: len(statuses) > 3, 60)
+        run = operator.play(*PLAY)
+        assert run.rc == 0, run.output
+        assert running.result().is_whole
+    assert set(statuses) == {200}
+    listening = serving.sure(CONTROLLER, "ss -Hlx src unix:/run/herd-gateway/gateway.sock")
+    assert listening.split()[3] == "1024"
+    assert active(serving) == "a"
     assert operator.play(*PLAY).calm
 
 

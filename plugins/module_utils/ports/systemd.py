@@ -20,7 +20,10 @@ JOB_TIMEOUT_S = 1800
 SETTLE_PAUSE_S = 0.5
 # Most lines that are read of an invocation's journal.
 LONGEST_JOURNAL = 4000
-_PROPERTIES = "ActiveState,SubState,UnitFileState,MainPID,NRestarts,InvocationID,ActiveEnterTimestamp,NeedDaemonReload"
+_PROPERTIES = (
+    "ActiveState,SubState,UnitFileState,MainPID,NRestarts,InvocationID,ActiveEnterTimestamp,"
+    "ActiveEnterTimestampMonotonic,NeedDaemonReload"
+)
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class UnitState:
     restarts: int = 0
     invocation: str = ""
     since: str = ""
+    # Seconds of the monotonic clock at which it became active; 0 if it never was.
+    since_monotonic: float = 0.0
     # The unit's file has changed since systemd read it.
     needs_reload: bool = False
 
@@ -70,8 +75,14 @@ def show(unit: str) -> UnitState:
         restarts=int(found.get("NRestarts") or 0),
         invocation=found.get("InvocationID", ""),
         since=found.get("ActiveEnterTimestamp", ""),
+        since_monotonic=int(found.get("ActiveEnterTimestampMonotonic") or 0) / 1e6,
         needs_reload=found.get("NeedDaemonReload", "no") == "yes",
     )
+
+
+def started_before(state: UnitState, path: Path) -> bool:
+    """Return whether a unit became active before a file was written, so that it cannot have that text."""
+    return path.stat().st_mtime > time.time() - (time.monotonic() - state.since_monotonic)
 
 
 def verify(unit: str, text: str) -> None:
@@ -110,8 +121,9 @@ def start(unit: str) -> None:
     _systemctl("start", unit, timeout=JOB_TIMEOUT_S)
 
 
-def restart(unit: str) -> None:
-    _systemctl("restart", unit, timeout=JOB_TIMEOUT_S)
+def restart(*units: str) -> None:
+    """Restart units by one call, so that systemd completes it whatever happens to the caller."""
+    _systemctl("restart", *units, timeout=JOB_TIMEOUT_S)
 
 
 def reload_unit(unit: str) -> None:

@@ -102,7 +102,10 @@ def tool_engine(made: Gateway) -> Iterator[None]:
     heard: list[bytes] = []
 
     def answer(wire: socket.socket) -> None:
-        wire.sendall(tool_answer(heard.pop()))
+        request = heard.pop()
+        # The gateway also asks the engine about its model.
+        is_chat = request.startswith(b"POST")
+        wire.sendall(tool_answer(request) if is_chat else b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
 
     with double(answer, heard.append) as port:
         made.ready("fast", port, [FAST_MODEL])

@@ -16,7 +16,16 @@ import pytest
 
 from tests.engine.flag_runs import free_port, listens
 from tests.gateway.conftest import Client, chat
-from tests.gateway.harness import FAST_MODEL, REASONING_MODEL, SEEN_S, USERS, Engine, Gateway, nginx_program, wait_for
+from tests.gateway.harness import (
+    FAST_MODEL,
+    REASONING_MODEL,
+    USERS,
+    Engine,
+    Gateway,
+    nginx_program,
+    wait_for,
+    wait_until_seen,
+)
 from tests.gateway.wire import DONE, HEAD, KEY, TOKEN, chunk, instead, line_of, raw, request
 
 FRONT = """daemon off; pid {root}/front.pid; error_log {root}/front.log; events {{}} http {{ access_log off;
@@ -111,7 +120,7 @@ def test_every_answer_under_a_limit_says_how_much_is_left(
 ) -> None:
     users = {name: {"key": f"herd-key-of-{name}", "limits": "narrow"} for name in ("kim", "pat")}
     made.write_keys({**USERS, **users})
-    time.sleep(SEEN_S)
+    wait_until_seen()
     left = []
     for _each in range(5):
         answer = client.ask(path="/v1/models", key="herd-key-of-kim")
@@ -152,6 +161,12 @@ def test_a_client_does_not_wait_for_a_tier_that_is_away_for_long(
     with pytest.raises(openai.InternalServerError, match="25 minutes"):
         sdk.chat.completions.create(model=REASONING_MODEL, messages=[{"role": "user", "content": "hi"}])
     assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+def test_a_client_does_not_try_an_unknown_key_again(client: Client, path: str) -> None:
+    answer = client.ask(chat(model=REASONING_MODEL), path=path, key="herd-key-of-nobody")
+    assert (answer.status, answer.headers["x-should-retry"]) == (401, "false")
 
 
 def test_a_client_waits_for_a_tier_that_is_back_soon(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import time
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 from tests.gateway.conftest import Client, chat, settle
 from tests.gateway.harness import FAST_MODEL, REASONING_MODEL, Engine, Gateway, wait_for
-from tests.gateway.wire import line_of
+from tests.gateway.wire import HEAD, TOKEN, chunk, instead, line_of
 
 ASK: dict[str, Any] = {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 12}
 ASKED: dict[str, dict[str, Any]] = {
@@ -123,3 +124,36 @@ def test_a_stream_of_the_former_instance_is_logged(
         assert (line["prompt_tokens"], line["completion_tokens"]) == (8, 60)
     engine.stop()
     settle(made, engines)
+
+
+@pytest.mark.parametrize(
+    ("path", "last", "is_complete"),
+    [
+        ("/v1/responses", b'event: response.completed\ndata: {"type":"response.completed","response":{}}\n\n', True),
+        ("/v1/messages", b'event: message_stop\ndata: {"type":"message_stop"}\n\n', True),
+        ("/v1/chat/completions", b"data: [DONE]\n\n", True),
+        ("/v1/chat/completions", TOKEN, False),
+    ],
+    ids=["responses", "messages", "chat", "before-the-end"],
+)
+def test_a_client_that_leaves_after_the_last_event_has_a_complete_response(
+    client: Client, made: Gateway, engines: dict[str, Engine], path: str, last: bytes, is_complete: bool
+) -> None:
+    """As Codex 0.171 does: it does not wait for the end of the connection."""
+
+    def answer(wire: socket.socket) -> None:
+        wire.sendall(HEAD + chunk(TOKEN) + chunk(last))
+        time.sleep(2)
+
+    cut = 'herd_gateway_cut_total{tier="reasoning"}'
+    before = counts(client, cut).get(cut, 0)
+    with instead(made, answer):
+        connection, found = client.open({**ASKED[path], "model": REASONING_MODEL, "stream": True}, path=path)
+        data = b""
+        while len(data) < len(TOKEN + last):
+            data += found.read1(65536)
+        found.close()
+        connection.close()
+        line = line_of(made, found.headers["X-Request-Id"])
+    assert (line["status"], line["complete"]) == (200, is_complete)
+    assert counts(client, cut).get(cut, 0) == before + (not is_complete)

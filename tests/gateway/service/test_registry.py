@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.gateway.conftest import Client, chat, settle
-from tests.gateway.harness import FAST_MODEL, REASONING_MODEL, SEEN_S, Engine, Gateway, wait_for
+from tests.gateway.harness import FAST_MODEL, REASONING_MODEL, Engine, Gateway, wait_for, wait_until_seen
 
 
 def fifo(path: Path) -> None:
@@ -184,7 +184,7 @@ def test_an_engine_of_the_manager_that_cannot_be_one_of_ours_is_refused(
     assert client.ask(chat(1)).error["herd"]["state"] == "failing"
     made.tiers["fast"]["endpoints"][0] |= lie
     made.write_tier_status()
-    time.sleep(SEEN_S)
+    wait_until_seen()
     # It is unavailable, or the former report still counts; the lie is not even tried.
     began = time.monotonic()
     answer = client.ask(chat(1))

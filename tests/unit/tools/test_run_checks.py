@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -45,8 +46,8 @@ class Runner:
         self.ran: list[str] = []
         self.current = "tree-0"
 
-    def run(self, target: str) -> bool:
-        self.ran.append(target)
+    def run(self, target: str, beside: bool) -> bool:
+        self.ran.append(f"{target} beside others" if beside else target)
         if target in self.changing:
             self.current += "+"
         return target not in self.failing
@@ -55,8 +56,14 @@ class Runner:
         return self.current or None
 
 
-def states(runner: Runner, records: PassedRecords, *, resume: bool = True, keep_going: bool = True) -> list[str]:
-    results = run_all(["a", "b", "c"], runner.run, runner.tree, records, resume=resume, keep_going=keep_going)
+def states(
+    runner: Runner,
+    records: PassedRecords,
+    *groups: str,
+    resume: bool = True,
+    keep_going: bool = True,
+) -> list[str]:
+    results = run_all(groups or ["a", "b", "c"], runner.run, runner.tree, records, resume=resume, keep_going=keep_going)
     return [result.state for result in results]
 
 
@@ -113,6 +120,39 @@ def test_targets_after_a_failed_one_run_only_when_told_to(records: PassedRecords
     assert runner.ran == ["a"]
 
 
+def test_joined_targets_run_at_the_same_time(records: PassedRecords) -> None:
+    runner = Runner()
+    together = threading.Barrier(2, timeout=30)
+
+    def run(target: str, beside: bool) -> bool:
+        if beside:
+            together.wait()
+        return runner.run(target, beside)
+
+    results = run_all(["a+b", "c"], run, runner.tree, records, resume=False, keep_going=False)
+    assert [(result.target, result.state) for result in results] == [("a", PASSED), ("b", PASSED), ("c", PASSED)]
+    assert sorted(runner.ran[:2]) == ["a beside others", "b beside others"]
+    assert runner.ran[2] == "c"
+
+
+def test_failed_target_of_a_group_stops_the_run_when_the_group_has_ended(records: PassedRecords) -> None:
+    first, second = Runner(failing=["a"]), Runner()
+    assert states(first, records, "a+b", "c", keep_going=False) == [FAILED, PASSED, NOT_RUN]
+    # The one of a group that has not passed runs alone.
+    assert states(second, records, "a+b", "c") == [PASSED, PASSED_BEFORE, PASSED]
+    assert second.ran == ["a", "c"]
+
+
+def test_output_of_joined_targets_has_their_names(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "Makefile").write_text("good:\n\t@echo one; echo two >&2\nbad:\n\t@exit 3\n", encoding="utf-8")
+    monkeypatch.setattr(run_checks, "ROOT", tmp_path)
+    assert run_checks.run_make("good", beside=True)
+    assert capfd.readouterr().out.splitlines()[-2:] == ["[good] one", "[good] two"]
+    assert not run_checks.run_make("bad", beside=True)
+
+
 def test_target_that_changes_the_tree_is_not_recorded(records: PassedRecords) -> None:
     assert states(Runner(changing=["b"]), records) == [PASSED] * 3
     assert [bool(records.read("tree-0", target)) for target in "abc"] == [True, False, False]
@@ -138,13 +178,13 @@ def test_run_ends_with_a_table_and_fails_with_its_targets(
 ) -> None:
     monkeypatch.setenv("HERD_CACHE", str(tmp_path))
     monkeypatch.setattr(run_checks, "tree_hash", lambda _root: "tree")
-    monkeypatch.setattr(run_checks, "run_make", lambda target: target != "unit")
+    monkeypatch.setattr(run_checks, "run_make", lambda target, _beside: target != "unit")
     assert run_checks.main(["lint", "unit", "sanity"]) == 1
     heading, lint, unit, sanity = capsys.readouterr().out.strip().splitlines()
     assert heading.split() == ["CHECK", "STATE", "ENDED", "MINUTES"]
     assert lint.split()[:2] == ["lint", "passed"]
     assert unit.split()[:2] == ["unit", "failed"]
     assert sanity.split()[:3] == ["sanity", "not", "run"]
-    monkeypatch.setattr(run_checks, "run_make", lambda _target: True)
+    monkeypatch.setattr(run_checks, "run_make", lambda _target, _beside: True)
     assert run_checks.main(["--resume", "lint", "unit", "sanity"]) == 0
     assert "lint passed on this tree at " in capsys.readouterr().out

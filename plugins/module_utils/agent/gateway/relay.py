@@ -58,6 +58,8 @@ async def _relay_stream(
                 if exchange.response is None:
                     await exchange.begin(upstream.status, headers)
                 await exchange.write(events)
+                # Some clients do not wait for the end of the connection.
+                exchange.is_complete = counter.has_ended
             if len(piece) >= _BIG_PIECE:
                 await asyncio.sleep(0)
         if exchange.response is None:

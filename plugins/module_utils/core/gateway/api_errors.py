@@ -61,8 +61,10 @@ class ApiError(Exception):
         self.headers = dict(headers or {})
         if retry_after is not None:
             self.headers["Retry-After"] = str(retry_after)
-            if retry_after > LONGEST_RETRY_S:
-                self.headers["x-should-retry"] = "false"
+        # Without it, Claude Code 2.1 tries an unknown key again for minutes.
+        is_the_clients = retry_after is None and status < 500
+        if is_the_clients or (retry_after or 0) > LONGEST_RETRY_S:
+            self.headers["x-should-retry"] = "false"
 
     def body(self, is_anthropic: bool) -> bytes:
         """Return the response's body in the shape of Anthropic's API, or of OpenAI's."""

@@ -41,6 +41,13 @@ _TIMES = [
     re.compile(rb'"%s"\s{0,2}:\s{0,2}(\d{1,9}(?:\.\d{1,9})?)(?![\d.eE])' % name)
     for name in (b"prompt_ms", b"predicted_ms")
 ]
+#: The beginning of each API's last event. Some clients close their connection right after it.
+_LAST_EVENT = re.compile(
+    rb"(?:event: ?[\w.]+\n)?data: ?"
+    rb'(?:\[DONE\]|\{\s{0,2}"type"\s{0,2}:\s{0,2}"(?:message_stop|response\.(?:completed|incomplete|failed))")'
+)
+#: Bytes of an event in which it says its type.
+_HEAD = 128
 #: Types of events without a token.
 _NO_PIECES = (
     "error",
@@ -132,13 +139,16 @@ class EventCounter:
 
     :ivar has_content: whether an event with content has come.
     :ivar events_with_tokens: number of events with a token.
+    :ivar has_ended: whether the API's last event has come.
     """
 
     def __init__(self) -> None:
-        self.has_content = False
+        self.has_content = self.has_ended = False
         self.events_with_tokens = 0
         self._event = bytearray()
         self._is_oversized = False
+        #: The beginning of an oversized event.
+        self._oversized_head = b""
         self._tail = b""
         #: Events before the first one with content. They are small, and one API reports the prompt there.
         self._early = b""
@@ -154,12 +164,18 @@ class EventCounter:
         ends = ((self._event.rfind(mark, searched), len(mark)) for mark in _EVENT_ENDS)
         end = max(begin + length if begin >= 0 else 0 for begin, length in ends)
         if len(self._event) - end > LONGEST_EVENT:
+            if not self._oversized_head:
+                self._oversized_head = bytes(self._event[end : end + _HEAD]).replace(b"\r\n", b"\n")
             self._is_oversized = self.has_content = True
             end = len(self._event)
         passed = bytes(self._event[:end])
         del self._event[:end]
         self._tail = (self._tail + passed)[-TAIL:]
         events = passed.replace(b"\r\n", b"\n").split(b"\n\n")[:-1]
+        if events:
+            head = self._oversized_head if len(events) == 1 and self._oversized_head else events[-1]
+            self.has_ended = self.has_ended or bool(_LAST_EVENT.match(head))
+            self._oversized_head = b""
         # Only an object has content, and an oversized event ends without one.
         full = [event for index, event in enumerate(events) if b"{" in event or (self._is_oversized and not index)]
         for event in full[:_MOST_PARSED]:

@@ -29,6 +29,25 @@ PREFIX_ENTRIES = {
 }
 #: Names of links below the prefix that point to a release.
 PREFIX_LINKS = re.compile(r"current|previous|\.(current|previous)\.\d+\.tmp")
+#: Folders of the collection alone.
+FOLDERS = (
+    "/etc/herd",
+    "/opt/herd",
+    "/run/herd",
+    "/run/herd-gateway",
+    "/run/herd-guard",
+    "/var/lib/herd",
+    "/var/lib/herd-tiers",
+    "/var/cache/herd",
+    "/var/log/herd",
+)
+#: The log of the gateway's site, and the beginning of the names of its rotated ones.
+NGINX_LOGS = "/var/log/nginx/herd.log"
+#: Links to herdctl in the search path.
+LINKS = tuple(
+    f"/usr/local/bin/{name}"
+    for name in ("herdctl", "llama-cluster-monitor", "llama-model-selector", "llama-service-status")
+)
 #: Comments of the accounts that the roles node and gateway create.
 ACCOUNT = "herd.inference services"
 GATEWAY_ACCOUNT = "herd.inference gateway"

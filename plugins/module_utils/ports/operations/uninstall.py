@@ -34,23 +34,6 @@ PLACES = (
     "etc/udev/rules.d/*",
     "etc/logrotate.d/*",
 )
-FOLDERS = (
-    "/etc/herd",
-    "/opt/herd",
-    "/run/herd",
-    "/run/herd-gateway",
-    "/run/herd-guard",
-    "/var/lib/herd",
-    "/var/lib/herd-tiers",
-    "/var/cache/herd",
-    "/var/log/herd",
-)
-#: The log of the gateway's site, and the beginning of the names of its rotated ones.
-NGINX_LOGS = Path("/var/log/nginx/herd.log")
-LINKS = tuple(
-    f"/usr/local/bin/{name}"
-    for name in ("herdctl", "llama-cluster-monitor", "llama-model-selector", "llama-service-status")
-)
 #: Seconds within which cancelled jobs must end, with Slurm's epilog.
 JOBS_END_S = 300.0
 #: Seconds to wait for another removal on this host, which may itself wait for jobs.
@@ -265,9 +248,9 @@ def releases(paths: Iterable[Path]) -> Iterator[Leftover]:
         yield Leftover("folder", str(path), partial(ReleaseStore(path.parent.parent).remove, path.name))
 
 
-def links(root: Path) -> Iterator[Path]:
-    """Return the links to herdctl in the search path."""
-    for path in map(Path, LINKS):
+def links(names: Iterable[str], root: Path) -> Iterator[Path]:
+    """Return those of these links that point into a folder."""
+    for path in map(Path, names):
         if path.is_symlink() and path.readlink().is_relative_to(root):
             yield path
 

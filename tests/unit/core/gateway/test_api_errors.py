@@ -58,6 +58,23 @@ def test_clients_do_not_try_again_while_a_tier_is_away_for_long() -> None:
     assert (soon.headers["Retry-After"], "x-should-retry" in soon.headers) == ("12", False)
 
 
+@pytest.mark.parametrize(
+    ("status", "retry_after", "headers"),
+    [
+        (401, None, {"x-should-retry": "false"}),
+        (404, None, {"x-should-retry": "false"}),
+        (429, 3, {"Retry-After": "3"}),
+        (429, 90, {"Retry-After": "90", "x-should-retry": "false"}),
+        (500, None, {}),
+        (503, 5, {"Retry-After": "5"}),
+    ],
+)
+def test_clients_do_not_repeat_a_request_that_fails_again(
+    status: int, retry_after: int | None, headers: dict[str, str]
+) -> None:
+    assert ApiError(status, "No.", "some_code", retry_after=retry_after).headers == headers
+
+
 def test_failed_engine_of_a_ready_tier_is_failing() -> None:
     ready = TierStatus("ready", "", 30, "10.0.0.1:1")
     found = api_errors.upstream_failed("fast", ready, "its engine is loading a model", 5, 0.0)

@@ -135,6 +135,27 @@ def test_an_endless_event_counts_as_content_and_is_passed_on() -> None:
     assert counter.events_with_tokens == 1
 
 
+@pytest.mark.parametrize(
+    ("event", "has_ended"),
+    [
+        (b"data: [DONE]\n\n", True),
+        (b'event: message_stop\ndata: {"type":"message_stop"}\n\n', True),
+        (b'event: response.completed\ndata: {"type":"response.completed","response":{}}\n\n', True),
+        (b'event: response.incomplete\ndata: {"type": "response.incomplete","response":{}}\n\n', True),
+        (b'event: response.completed\ndata: {"type":"response.completed","text":"%s"}\n\n' % (b"x" * 70_000), True),
+        (b"data: [DONE]\n", False),
+        (TOKEN, False),
+        (TOKEN.replace(b"Hi", b"data: [DONE]"), False),
+        (b'data: {"type":"response.output_text.delta","delta":"message_stop"}\n\n', False),
+        (b'data: {"choices":[{"index":0,"text":"%s"}]}\n\n' % (b"x" * 70_000), False),
+    ],
+)
+@pytest.mark.parametrize("size", [7, 100_000])
+def test_the_last_event_of_each_api_is_recognised(event: bytes, has_ended: bool, size: int) -> None:
+    assert fed(TOKEN + event, size).has_ended is has_ended
+    assert fed(TOKEN + event.replace(b"\n", b"\r\n"), size).has_ended is has_ended
+
+
 @pytest.mark.parametrize("event", [b"\n\n", b"data:1\n\n", b"data:{}\n\n"], ids=repr)
 def test_many_small_events_cost_little_time(event: bytes) -> None:
     counter, piece = EventCounter(), event * (32 * 1024 // len(event))
