@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import shutil
 import socket
 import struct
@@ -19,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...core.errors import HerdError, InvalidInputError
+from ...core.vllm import environment
 from ...core.vllm.job import command as rank_command
 from ...core.vllm.job import ports
 from ...core.vllm.job import run as job_run
@@ -142,18 +142,21 @@ def check_folders(folders: Sequence[str]) -> None:
 
 
 def check_gpus(spec: job_spec.JobSpec) -> None:
-    """Check that the job has its GPUs on this node. A missing or broken nvidia-smi is vLLM's to report.
+    """Check that the job has its GPUs on this node, and that they and their driver can run its release of vLLM.
 
-    :raises InvalidInputError: if there are too few.
+    A missing or broken nvidia-smi is vLLM's to report.
+
+    :raises HerdError: if they cannot, or if they are too few.
     """
     program = shutil.which("nvidia-smi")
     if spec.device != job_spec.CUDA or not program:
         return
-    status, text = command.run([program, "--list-gpus"], _GPU_S)
-    found = len(re.findall(r"^GPU \d+:", text, re.MULTILINE))
+    status, text = command.run([program, *environment.GPU_QUERY], _GPU_S)
+    if status == 0 and spec.vllm_release:
+        environment.check_node(spec.vllm_release, text, spec.gpus_per_node)
     visible = [one for one in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if one]
-    count = min(found, len(visible)) if visible else found
-    if status == 0 and count < spec.gpus_per_node:
+    count = len(visible) or spec.gpus_per_node
+    if count < spec.gpus_per_node:
         raise InvalidInputError(
             f"{spec.gpus_per_node} GPUs of the job on this node",
             str(count),

@@ -14,6 +14,7 @@ import os
 import queue
 import re
 import signal
+import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -34,8 +35,12 @@ from . import engine_process, heartbeat, job_files, leftovers, memory_report, no
 TICK_S = 0.1
 #: Seconds between two looks at the processes, and for vLLM's clients to hear that it ends.
 LOOK_S, FAREWELL_S = 1.0, 3.0
+#: Seconds for a vLLM whose API does not answer to end by itself.
+DYING_S = 2.0
 #: Seconds for which a rank that has failed waits for the others: Slurm kills them when it ends.
 LINGER_S = 6.0
+#: Seconds between two lines of the log about pauses.
+PAUSE_LOG_S = 60.0
 #: Seconds between two completions of a serving job.
 PROBE_EVERY_S = 30.0
 #: Marks of errors in vLLM's log. The first one is the cause, the later ones follow from it.
@@ -88,7 +93,7 @@ class Rank:
         self.phase, self.end, self.reason = job_status.STARTING, "", ""
         now = time.monotonic()
         self.began, self.engine_began, self.ready_at, self.looked_at = now, now, 0.0, 0.0
-        self.pauses = watch.PauseDetector(now, limits.pause_s)
+        self.pauses, self.paused_at = watch.PauseDetector(now, limits.pause_s), -PAUSE_LOG_S
         secret = bytes.fromhex(run.secret)
         others = {other: place.address for other, place in enumerate(run.ranks) if other != rank}
         self.receiver: heartbeat.HeartbeatReceiver | None = None
@@ -157,8 +162,9 @@ class Rank:
 
     def _verdict(self) -> watch.Verdict | None:
         now = time.monotonic()
-        if self.pauses.look(now):
-            log("this wrapper was stopped; the times of all limits start again")
+        if self.pauses.look(now) and now - self.paused_at >= PAUSE_LOG_S:
+            self.paused_at = now
+            log("this wrapper was stopped, or got no processor; the times of all limits start again")
         processes = watch.Processes()
         if self.engine:
             if now - self.looked_at >= LOOK_S:
@@ -346,9 +352,14 @@ class Rank:
 
     def _cause(self, verdict: watch.Verdict) -> str:
         """Add what vLLM's log says about the cause on this node."""
-        if not verdict.is_own or verdict.is_done or self.engine is None or self.engine.process.poll() is None:
+        if not verdict.is_own or verdict.is_done or self.engine is None:
             return verdict.reason
-        self.engine.read_rest(1.0)
+        if self.health and self.health.unhealthy:
+            # An API that does not answer may belong to a vLLM that is about to end, with the cause in its last lines.
+            with suppress(subprocess.TimeoutExpired):
+                self.engine.process.wait(DYING_S)
+        if self.engine.process.poll() is not None:
+            self.engine.read_rest(1.0)
         found = self.log_reader.diagnosis()
         if found is not None and not found.is_warning:
             return f"{verdict.reason}: {found.reason}"

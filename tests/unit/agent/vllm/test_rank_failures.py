@@ -26,7 +26,9 @@ def job(tmp_path: Path, herdctl: Path) -> Iterator[Start]:
     made: list[TwoRanks] = []
 
     def make(how: str = "", **changes: Any) -> TwoRanks:
-        made.append(TwoRanks(tmp_path, herdctl, how, **changes))
+        folder = tmp_path / str(len(made))
+        folder.mkdir()
+        made.append(TwoRanks(folder, herdctl, how, **changes))
         return made[-1]
 
     yield make
@@ -43,26 +45,30 @@ def assert_failed(job: TwoRanks, reason: str, seconds: float = 15.0) -> None:
     assert not job.leftovers()
 
 
-@pytest.mark.parametrize(
-    ("rank", "title", "number", "reason"),
-    [
-        (1, "VLLM::Worker", KILL, r"rank 1 on n2: (VLLM::Worker_TP1 .* has ended|vLLM has ended) without being asked"),
-        (1, "vllm", KILL, "rank 1 on n2: vLLM has ended without being asked, by signal 9"),
-        (1, "vllm", TERM, "rank 1 on n2: vLLM has ended without being asked, with status 0"),
-        (0, "VLLM::Worker", KILL, r"rank 0 on n1: VLLM::Worker_TP0 .* has ended without being asked"),
-        (0, "vllm", KILL, "rank 0 on n1: vLLM has ended without being asked, by signal 9"),
-        (0, "vllm", TERM, "rank 0 on n1: vLLM has ended without being asked, with status 0"),
-        (1, "VLLM::Worker", STOP, r"rank 1 on n2: VLLM::Worker_TP1 .* has been stopped"),
-        (0, "VLLM::EngineCore", STOP, r"rank 0 on n1: VLLM::EngineCore .* has been stopped"),
-        (0, "vllm", STOP, r"rank 0 on n1: .* has been stopped"),
-    ],
-)
+#: Rank, process, signal, and the reason that the job gives.
+LOSSES = [
+    (1, "VLLM::Worker", KILL, r"rank 1 on n2: (VLLM::Worker_TP1 .* has ended|vLLM has ended) without being asked"),
+    (1, "vllm", KILL, "rank 1 on n2: vLLM has ended without being asked, by signal 9"),
+    (1, "vllm", TERM, "rank 1 on n2: vLLM has ended without being asked, with status 0"),
+    (0, "VLLM::Worker", KILL, r"rank 0 on n1: VLLM::Worker_TP0 .* has ended without being asked"),
+    (0, "vllm", KILL, "rank 0 on n1: vLLM has ended without being asked, by signal 9"),
+    (0, "vllm", TERM, "rank 0 on n1: vLLM has ended without being asked, with status 0"),
+    (1, "VLLM::Worker", STOP, r"rank 1 on n2: VLLM::Worker_TP1 .* has been stopped"),
+    (0, "VLLM::EngineCore", STOP, r"rank 0 on n1: VLLM::EngineCore .* has been stopped"),
+    (0, "vllm", STOP, r"rank 0 on n1: .* has been stopped"),
+]
+
+
+@pytest.mark.parametrize("losses", [LOSSES[:3], LOSSES[3:6], LOSSES[6:]], ids=["rank-1", "rank-0", "stopped"])
 def test_idle_job_ends_when_a_process_of_vllm_is_lost(
-    job: Start, rank: int, title: str, number: signal.Signals, reason: str
+    job: Start, losses: list[tuple[int, str, signal.Signals, str]]
 ) -> None:
-    one = job().start().until_ready()
-    one.send(rank, title, number)
-    assert_failed(one, reason)
+    # Jobs of their own, at the same time.
+    jobs = [job().start() for _loss in losses]
+    for one, (rank, title, number, _reason) in zip(jobs, losses):
+        one.until_ready().send(rank, title, number)
+    for one, loss in zip(jobs, losses):
+        assert_failed(one, loss[3])
 
 
 @pytest.mark.parametrize(
@@ -100,8 +106,8 @@ def test_lost_wrapper_is_noticed_within_ten_seconds_with_the_limits_of_the_produ
     ended = re.search(r"herd: rank 0 on n1 ends", one.log(0))
     assert ended
     assert "rank 1 on n2 (127.0.0.2) has sent no heartbeat" in one.status()[1]
-    # The end of the wrapper, three seconds of farewell included.
-    assert time.monotonic() - began < 13
+    # Three seconds of farewell, and the time until the next heartbeat would have come, included.
+    assert time.monotonic() - began < 14
 
 
 def test_suspended_job_goes_on_when_it_is_resumed(job: Start) -> None:
@@ -116,19 +122,21 @@ def test_suspended_job_goes_on_when_it_is_resumed(job: Start) -> None:
     assert "was stopped" in one.log(0)
 
 
-@pytest.mark.parametrize(
-    ("how", "reason"),
-    [
-        ("config-error", "while it started, without being asked, with status 1: .*4096"),
-        ("unknown-option", "with status 2: .*--no-such-flag"),
-        ("out-of-memory", "while it started.*(out of|GPU) memory"),
-        ("no-completion", "completion of one token ended with status 500.*InvalidCxxCompiler"),
-        ("dies-at-first-request", "status 500|no completion|EngineDeadError|has ended without being asked"),
-        ("worker-dies-loading", "has ended without being asked|while it started"),
-    ],
-)
-def test_job_that_cannot_start_says_why(job: Start, how: str, reason: str) -> None:
-    assert_failed(job(how).start(), reason)
+BAD_STARTS = [
+    ("config-error", "while it started, without being asked, with status 1: .*4096"),
+    ("unknown-option", "with status 2: .*--no-such-flag"),
+    ("out-of-memory", "while it started.*(out of|GPU) memory"),
+    ("no-completion", "completion of one token ended with status 500.*InvalidCxxCompiler"),
+    ("dies-at-first-request", "status 500|no completion|EngineDeadError|has ended without being asked"),
+    ("worker-dies-loading", "has ended without being asked|while it started"),
+]
+
+
+@pytest.mark.parametrize("starts", [BAD_STARTS[:3], BAD_STARTS[3:]], ids=["refused", "dying"])
+def test_job_that_cannot_start_says_why(job: Start, starts: list[tuple[str, str]]) -> None:
+    jobs = [job(how).start() for how, _reason in starts]
+    for one, (_how, reason) in zip(jobs, starts):
+        assert_failed(one, reason, 25.0)
 
 
 def test_rank_that_never_comes_ends_the_job_before_vllm_starts(job: Start) -> None:

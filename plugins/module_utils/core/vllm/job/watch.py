@@ -29,16 +29,17 @@ class WatchLimits:
     :param vanished_s: between the end of a process of a serving vLLM and the end of its main process.
     :param vanished_loading_s: the same while vLLM loads: its main process first reports the cause.
     :param load_s: from the start of vLLM to the first completion.
-    :param pause_s: a longer time between two looks means that this wrapper itself was stopped.
+    :param pause_s: a longer time between two looks means that this wrapper was stopped, or got no processor. It is
+        shorter than C(silent_s): heartbeats that came meanwhile are read only afterwards.
     """
 
     join_s: float = 300.0
-    silent_s: float = 7.0
+    silent_s: float = 8.0
     frozen_s: float = 5.0
     vanished_s: float = 2.0
     vanished_loading_s: float = 20.0
     load_s: float = 7200.0
-    pause_s: float = 3.0
+    pause_s: float = 5.0
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ def verdict(**changes: Any) -> watch.Verdict | None:
     "changes",
     [
         {},
-        {"peers": (replace(PEER, heard_s=6.9),)},
+        {"peers": (replace(PEER, heard_s=7.9),)},
         {"processes": Processes(True, None, {"x": 4.9}, {"y": 1.9})},
         {"is_ready": False, "processes": Processes(True, None, {}, {"y": 19.0})},
         {"is_ready": False, "waited_s": 299.0, "peers": (replace(PEER, heard_s=None, last=None),)},
@@ -48,7 +48,7 @@ def test_rank_goes_on(changes: dict[str, Any]) -> None:
         ({"processes": Processes(True, None, {}, {"VLLM::Worker_TP0": 2.0})}, "Worker_TP0 has ended without", True),
         ({"unhealthy": "no completion: timed out"}, "rank 0 on n1: no completion: timed out", True),
         ({"is_ready": False, "loading_s": 7200.0}, "not ready 7200 seconds after its start", True),
-        ({"peers": (replace(PEER, heard_s=7.0),)}, r"rank 1 on n2 (10.0.0.2) has sent no heartbeat for 7 s", False),
+        ({"peers": (replace(PEER, heard_s=8.0),)}, r"rank 1 on n2 (10.0.0.2) has sent no heartbeat for 8 s", False),
         (
             {"waited_s": 300.0, "peers": (replace(PEER, heard_s=None, last=None),)},
             "rank 1 on n2 (10.0.0.2) has not come within 300 seconds",
