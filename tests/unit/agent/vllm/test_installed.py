@@ -49,7 +49,7 @@ def test_run_sh_launches_the_active_model_from_any_directory(installed: WorkSpac
     assert "/bin/herdctl vllm query --model" in done.stdout
     other = tmp_path / "my config.yaml"
     shutil.copy(installed.path / "config.yaml", other)
-    argv = [installed.path / "run.sh", "-c", other.name, "--test-only", "--json"]
+    argv = [str(installed.path / "run.sh"), "-c", other.name, "--test-only", "--json"]
     done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     # The configuration's directory is its work space, and nothing is installed there.
     assert done.returncode == 2

@@ -14,6 +14,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.slurm import s
 from ansible_collections.herd.inference.plugins.module_utils.core.slurm.queue import Ending
 from ansible_collections.herd.inference.plugins.module_utils.core.vllm import diagnosis
 from ansible_collections.herd.inference.plugins.module_utils.core.vllm.diagnosis import diagnose
+from ansible_collections.herd.inference.plugins.module_utils.core.vllm.symptoms.rule import Rule
 
 ROOT = Path(__file__).parents[4]
 LOGS = ROOT / "tests" / "fixtures" / "vllm"
@@ -69,7 +70,7 @@ def test_every_rule_has_a_captured_message() -> None:
 
 
 @pytest.mark.parametrize("rule", diagnosis.RULES, ids=lambda rule: f"{rule.name}-{rule.words[:20]}")
-def test_every_rule_has_a_page(rule: diagnosis.Rule) -> None:
+def test_every_rule_has_a_page(rule: Rule) -> None:
     assert (PAGES / f"{rule.page}.md").is_file()
 
 
@@ -139,6 +140,21 @@ def test_killed_worker_is_recognised_in_a_captured_log() -> None:
     found = diagnose(log("captured/two-ranks-worker-killed.log"))
     assert found is not None
     assert (found.name, found.rank, found.page) == ("worker-died", 1, "rank-lost.md")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("option", "unknown-option"),
+        ("context", "max-model-len-too-large"),
+        ("quantization", "quantization-unknown"),
+        ("missing", "model-path-missing"),
+    ],
+)
+def test_refused_start_is_recognised_in_a_captured_log(name: str, expected: str) -> None:
+    found = diagnose(log(f"captured/refused-{name}.log"))
+    assert found is not None
+    assert (found.name, found.is_warning) == (expected, False)
 
 
 def test_killed_engine_is_named_by_the_wrapper() -> None:
