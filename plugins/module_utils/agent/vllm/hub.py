@@ -24,6 +24,9 @@ from ...core.vllm.planning import checkpoint, hub_address, safetensors
 from ...core.vllm.planning.checkpoint import Checkpoint
 
 TIMEOUT = 30.0
+#: Seconds for a whole response: a server may send a byte now and then.
+LONGEST = 120.0
+_PIECE = 64 << 10
 #: Pauses in seconds after failures that may pass.
 PAUSES = (1.0, 2.0, 4.0)
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -131,7 +134,7 @@ class HubFolder:
                 f"status {response.status}, Content-Range {response.headers.get('Content-Range')!r}"[:120],
                 "use an endpoint that serves ranges",
             )
-        data = bytes(response.read(wanted))
+        data = _read(response, wanted, where)
         if len(data) != wanted:
             raise TransientFailureError.of_content(where, f"{len(data)} of {wanted} bytes")
         return data, size
@@ -151,6 +154,19 @@ class HubFolder:
         if error.code == 416:
             raise MismatchError(f"a file with content as {where}", "an empty file", "check the repository") from None
         raise RemoteFailureError(where, f"status {error.code}", "try again later") from None
+
+
+def _read(response: Any, wanted: int, where: str) -> bytes:
+    """Read so many bytes of a response, or fewer if it ends early, in bounded time."""
+    deadline = time.monotonic() + LONGEST
+    pieces: list[bytes] = []
+    left = wanted
+    while left > 0 and (piece := response.read1(min(left, _PIECE))):
+        pieces.append(piece)
+        left -= len(piece)
+        if left and time.monotonic() > deadline:
+            raise TransientFailureError.of_content(where, f"{wanted - left} of {wanted} bytes in {LONGEST:.0f} s")
+    return b"".join(pieces)
 
 
 class RangeSource:

@@ -62,7 +62,8 @@ def _kind(name: str, gib: float, capability: str) -> GpuKind:
     return GpuKind(name, int(gib * GIB), capability)
 
 
-#: Total memory as in PyTorch's messages about memory ("has a total capacity of 79.10 GiB").
+#: Total memory as in PyTorch's messages about memory ("has a total capacity of 79.10 GiB"); of the H100 with 94 GB, as
+#: C(gpu_kind) computes it.
 GPU_KINDS: Mapping[str, GpuKind] = {
     "v100-16": _kind("V100 16 GB", 15.77, "7.0"),
     "v100-32": _kind("V100 32 GB", 31.73, "7.0"),
@@ -70,8 +71,8 @@ GPU_KINDS: Mapping[str, GpuKind] = {
     "a100-80": _kind("A100 80 GB", 79.14, "8.0"),
     "l40s-48": _kind("L40S 48 GB", 44.39, "8.9"),
     "h100-80": _kind("H100 80 GB", 79.10, "9.0"),
-    "h100-94": _kind("H100 94 GB", 93.0, "9.0"),
-    "h200-141": _kind("H200 141 GB", 139.7, "9.0"),
+    "h100-94": _kind("H100 94 GB", 92.9, "9.0"),
+    "h200-141": _kind("H200 141 GB", 139.4, "9.0"),
 }
 
 
@@ -262,11 +263,11 @@ def activation_bytes(model: ModelShape, tensor_parallel: int, tokens: int, setti
         )
     step = (residual + max(attention, dense, experts)) * _ACTIVATION
     sampler = settings.max_num_seqs * model.vocabulary * SAMPLER
-    encoder = 0
-    if model.vision is not None:
-        patches = max(tokens, IMAGE_TOKENS) * model.vision.merge
-        encoder = patches * (6 * model.vision.width + model.vision.inner) * _ACTIVATION
-    return max(step + sampler, encoder) + (tokens * width * _ACTIVATION if model.vision else 0)
+    if model.vision is None:
+        return step + sampler
+    images = max(tokens, IMAGE_TOKENS)
+    encoder = images * model.vision.merge * (6 * model.vision.width + model.vision.inner) * _ACTIVATION
+    return max(step + sampler, encoder) + images * width * _ACTIVATION
 
 
 def graph_bytes(settings: EngineMemorySettings) -> int:

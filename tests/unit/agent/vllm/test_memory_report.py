@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.herd.inference.plugins.module_utils.agent.common import command
 from ansible_collections.herd.inference.plugins.module_utils.agent.common.command import CommandResult
-from ansible_collections.herd.inference.plugins.module_utils.agent.vllm import memory_report
 from ansible_collections.herd.inference.plugins.module_utils.agent.vllm.memory_report import MemoryReport
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import NotFoundError
 from tests.unit.agent.vllm.test_checkpoint_folder import write
@@ -24,7 +24,7 @@ H100 = "81559, 9.0, NVIDIA H100 80GB HBM3\n"
 def report(
     monkeypatch: pytest.MonkeyPatch, cache: Path, gpus: str = H100, source: str = ID, arguments: Any = ARGUMENTS
 ) -> MemoryReport:
-    monkeypatch.setattr(memory_report.command, "capture", lambda argv: CommandResult(0, gpus.encode(), ""))
+    monkeypatch.setattr(command, "capture", lambda argv: CommandResult(0, gpus.encode(), ""))
     return MemoryReport(source, cache, 1, arguments)
 
 

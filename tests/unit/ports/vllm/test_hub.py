@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any, Union
 
@@ -21,6 +22,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.errors import 
     RemoteFailureError,
 )
 from ansible_collections.herd.inference.plugins.module_utils.core.vllm.planning import checkpoint
+from ansible_collections.herd.inference.plugins.module_utils.ports.models import gguf_source
 from ansible_collections.herd.inference.plugins.module_utils.ports.vllm import hub as ports_hub
 from tests.unit import safetensors_bytes as made
 from tests.unit.model_server import ModelServer, Served
@@ -50,7 +52,9 @@ def server() -> Iterator[ModelServer]:
 @pytest.fixture(params=["agent", "ports"])
 def client(request: pytest.FixtureRequest, server: ModelServer, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Make a folder of the server, for both clients."""
-    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    if request.param == "ports":
+        monkeypatch.setattr("time.sleep", lambda seconds: None)
+        monkeypatch.setattr(gguf_source.RemoteSource.__init__, "__defaults__", (lambda seconds: None,))
 
     def folder(token: str | None = None, **options: str) -> AnyFolder:
         endpoint = options.pop("endpoint", server.url(""))
@@ -170,6 +174,20 @@ def test_server_without_ranges_is_refused_when_it_would_send_everything(server: 
 def test_response_that_ends_early_is_retried(server: ModelServer, client: Any) -> None:
     server.files[f"{BASE}/model.safetensors"].cuts = [10]
     assert checkpoint.read(client()).tensors == 1
+
+
+def test_server_that_sends_a_byte_now_and_then_is_given_up(
+    server: ModelServer, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent_hub, "LONGEST", 0.3)
+    if not isinstance(client(), agent_hub.HubFolder):
+        pytest.skip("the client of the modules has no such limit")
+    served = server.files[f"{BASE}/config.json"]
+    served.piece, served.pause = 1, 0.02
+    began = time.monotonic()
+    with pytest.raises(RemoteFailureError, match="bytes in 0 s"):
+        checkpoint.read(client())
+    assert time.monotonic() - began < 20
 
 
 @pytest.mark.parametrize("name", ["o", "o/n/m", "../n", "o/..", "o/n?x", "o n/m", "", "o/" + "n" * 200, "http://o/n"])

@@ -23,6 +23,8 @@ CONFIG, INDEX, SINGLE = "config.json", "model.safetensors.index.json", "model.sa
 #: Most bytes of config.json and of the index, whose largest known one has 88 000 entries and 9 MB.
 MAX_CONFIG, MAX_INDEX = 4 << 20, 32 << 20
 MAX_FILES, MAX_FILE_NAME = 1024, 200
+#: Most tensors of all files together. The largest known checkpoint, Kimi-K2 in FP8, has 140 000.
+MAX_TENSORS = 1 << 18
 
 
 class CheckpointFolder(Protocol):
@@ -78,8 +80,8 @@ def read(folder: CheckpointFolder, report: Callable[[int, int], object] = lambda
                 raise broken(folder.name, f"{name} in one file", f"the tensor in {places[name]} and in {file}")
             places[name] = file
         found.update(header.tensors)
-        if len(found) > safetensors.MAX_TENSORS:
-            raise broken(folder.name, f"at most {safetensors.MAX_TENSORS} tensors", f"more in {file}")
+        if len(found) > MAX_TENSORS:
+            raise broken(folder.name, f"at most {MAX_TENSORS} tensors", f"more in {file}")
     report(len(files), len(files))
     for name, file in index.items():
         if places.get(name) != file:
@@ -96,8 +98,8 @@ def _index(folder: CheckpointFolder) -> Mapping[str, str]:
         return {}
     where = f"{INDEX} of {folder.name}"
     entries: Any = parse_object(data, where).get("weight_map")
-    if not isinstance(entries, dict) or not 0 < len(entries) <= safetensors.MAX_TENSORS:
-        raise broken(where, f"a weight_map of 1 to {safetensors.MAX_TENSORS} tensors", f"a {type(entries).__name__}")
+    if not isinstance(entries, dict) or not 0 < len(entries) <= MAX_TENSORS:
+        raise broken(where, f"a weight_map of 1 to {MAX_TENSORS} tensors", f"a {type(entries).__name__}")
     files = set()
     for file in entries.values():
         if not isinstance(file, str) or not _is_plain(file):

@@ -20,6 +20,7 @@ from .safetensors import Tensor
 _LAYER = re.compile(r"(?:^|\.)layers\.([0-9]{1,6})\.")
 _VISION = re.compile(r"(?:^|\.)(?:visual|vision_model|vision_tower|multi_modal_projector|vision_adapter)\.")
 _KEYS_VALUES = re.compile(r"\.[kv]_proj\.")
+_DRAFT = re.compile(r"(?:^|\.)mtp\.")
 _REPLICATED = re.compile(r"\.(?:router|gate|q_a_proj|kv_a_proj_with_mqa|fused_qkv_a_proj|eh_proj)\.(?:weight|bias|e_)")
 _EXPERTS = re.compile(r"\.experts\.")
 _VOCABULARY = re.compile(r"(?:^|\.)(?:embed_tokens|lm_head|head)\.weight$")
@@ -91,7 +92,7 @@ def _group(name: str, tensor: Tensor, shape: ModelShape) -> str:
     if _VISION.search(name):
         return "vision"
     layer = _LAYER.search(name)
-    if layer and int(layer[1]) >= shape.layers:
+    if _DRAFT.search(name) or (layer and int(layer[1]) >= shape.layers):
         return "draft"
     if _EXPERTS.search(name):
         return "experts"
