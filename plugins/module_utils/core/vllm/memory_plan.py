@@ -192,7 +192,7 @@ def plan(
     cache = KvCache(model, cache_settings)
     budget = int(gpus.memory_bytes * settings.gpu_memory_utilization)
     parts = {
-        "weights": weights.per_gpu(model, tensor_parallel),
+        "weights": weights.per_gpu(model, tensor_parallel) * _widening(model, settings),
         "activations": activation_bytes(model, tensor_parallel, batched, settings),
         "graphs": graph_bytes(settings),
         "beside": BESIDE + (COMMUNICATION if tensor_parallel > 1 else 0),
@@ -261,7 +261,7 @@ def activation_bytes(model: ModelShape, tensor_parallel: int, tokens: int, setti
         experts = (
             tokens * model.experts_per_token * (max(inner, width) + max(2 * inner, width) + width) + tokens * width
         )
-    step = (residual + max(attention, dense, experts)) * _ACTIVATION
+    step = (residual + max(attention, dense, experts)) * (4 if settings.dtype == "float32" else _ACTIVATION)
     sampler = settings.max_num_seqs * model.vocabulary * SAMPLER
     if model.vision is None:
         return step + sampler
@@ -273,6 +273,11 @@ def activation_bytes(model: ModelShape, tensor_parallel: int, tokens: int, setti
 def graph_bytes(settings: EngineMemorySettings) -> int:
     """Bound the CUDA graphs. vLLM captures sizes up to twice the number of sequences."""
     return 0 if settings.enforce_eager else GRAPHS + GRAPH * min(2 * settings.max_num_seqs, MOST_GRAPHS)
+
+
+def _widening(model: ModelShape, settings: EngineMemorySettings) -> int:
+    """Return 2 where vLLM widens a checkpoint of 16 bits to 32."""
+    return 2 if settings.dtype == "float32" and model.dtype != "float32" and not model.quantization else 1
 
 
 def _element(settings: EngineMemorySettings) -> int:

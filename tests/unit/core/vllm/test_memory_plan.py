@@ -268,6 +268,12 @@ def test_plain_number_of_bytes_counts_as_matrices() -> None:
     assert memory_plan.plan(shape, WeightBytes(replicated=GIB), H100, 4).weights == GIB
 
 
+def test_float32_doubles_weights_and_cache_of_a_checkpoint_of_16_bits() -> None:
+    usual, wide = planned("glm-4.7-flash"), planned("glm-4.7-flash", dtype="float32")
+    assert (wide.weights, wide.request) == (2 * usual.weights, 2 * usual.request)
+    assert wide.activations > usual.activations
+
+
 def test_plan_is_json() -> None:
     found = json.loads(json.dumps(planned("glm-4.7").as_dict()))
     assert found["fits"] is True

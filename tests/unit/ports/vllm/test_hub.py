@@ -56,7 +56,7 @@ def client(request: pytest.FixtureRequest, server: ModelServer, monkeypatch: pyt
         monkeypatch.setattr("time.sleep", lambda seconds: None)
         monkeypatch.setattr(gguf_source.RemoteSource.__init__, "__defaults__", (lambda seconds: None,))
 
-    def folder(token: str | None = None, **options: str) -> AnyFolder:
+    def folder(token: str | None = None, **options: Any) -> AnyFolder:
         endpoint = options.pop("endpoint", server.url(""))
         if request.param == "agent":
             return agent_hub.HubFolder("o/n", token=token, endpoint=endpoint, sleep=lambda seconds: None, **options)
