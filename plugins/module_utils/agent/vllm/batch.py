@@ -27,7 +27,7 @@ from . import job_files
 from .rank import log
 
 #: Seconds for an answer of Slurm: during a grace time there are few, at the end there are many.
-SIGNAL_S, END_S = 5.0, 30.0
+SIGNAL_S, END_S, END_TRIES = 5.0, 30.0, 3
 #: Seconds for which Slurm itself keeps a requeued job.
 SLURM_PAUSE_S = 120
 #: Bytes of the reports of all nodes.
@@ -165,7 +165,9 @@ def end(spec: job_spec.JobSpec, status: int, is_ended_by_slurm: bool) -> int:
     """
     folder = job_files.JobFolder(spec, job_id())
     ending = _ending(folder)
-    times = slurm_times(END_S) or SlurmJobTimes()
+    # Without an answer, a preemption would look like a failure.
+    answers = (slurm_times(END_S) for _try in range(END_TRIES))
+    times = next((answer for answer in answers if answer is not None), SlurmJobTimes())
     decision = requeue.decide(ending, times, folder.failures(), spec.requeues, spec.is_renewed)
     if is_ended_by_slurm and decision.action in (requeue.REQUEUE, requeue.WAIT):
         decision = requeue.Decision(requeue.FAIL, f"Slurm has ended the job: {times.state or 'SIGTERM'}")

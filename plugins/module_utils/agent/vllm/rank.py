@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import HerdError, InsufficientError, reason_of
-from ...core.slurm import drain as job_drain
 from ...core.text import plain
 from ...core.vllm import diagnosis, job_status, progress
 from ...core.vllm.job import command, heartbeat_message, requeue, watch
+from ...core.vllm.job import drain as job_drain
 from ...core.vllm.job import run as job_run
 from ...core.vllm.job import spec as job_spec
 from ..common.log import log_with_time
@@ -56,28 +56,20 @@ def log(text: str) -> None:
         log_with_time(f"herd: {text}")
 
 
-class Drain:
-    """A drain: who asked for it, and until when it may take.
-
-    :ivar is_told: whether vLLM has been asked to drain.
-    """
-
-    def __init__(self, order: str, until: float, began: float, was_ready: bool) -> None:
-        self.order, self.until, self.began, self.was_ready = order, until, began, was_ready
-        self.is_told = False
-
-    def hurry(self, order: str, end: float) -> None:
-        """Shorten the drain: Slurm ends the job sooner."""
-        self.order, self.until = order, min(self.until, end - command.STOP_S)
-
-
 class Rank:
     """One rank of the job."""
 
-    def __init__(self, folder: job_files.JobFolder, run: job_run.Run, rank: int, limits: watch.WatchLimits) -> None:
+    def __init__(
+        self,
+        folder: job_files.JobFolder,
+        run: job_run.Run,
+        rank: int,
+        limits: watch.WatchLimits,
+        signals: queue.SimpleQueue[str],
+    ) -> None:
         self.folder, self.spec, self.run_facts, self.rank, self.limits = folder, folder.spec, run, rank, limits
         self.here = run.ranks[rank]
-        self.signals: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self.signals = signals
         self.publisher = publisher.Publisher()
         self.status = publisher.StatusFile(folder, run, self.publisher) if rank == 0 else None
         self.registry = publisher.registry_entry(self.spec, run) if rank == 0 else None
@@ -87,9 +79,8 @@ class Rank:
         self.log_reader, self.errors = diagnosis.LogReader(), list[str]()
         self.engine: engine_process.Engine | None = None
         self.health: probe.HealthPoller | None = None
-        self.drain: Drain | None = None
-        self.renewal: job_drain.Renewal | None = None
-        self.idle: job_drain.IdleWindow | None = None
+        self.drain: job_drain.Drain | None = None
+        self.drain_rule = job_drain.DrainRule(self.spec.timing)
         self.phase, self.end, self.reason = job_status.STARTING, "", ""
         now = time.monotonic()
         self.began, self.engine_began, self.ready_at, self.looked_at = now, now, 0.0, 0.0
@@ -223,40 +214,34 @@ class Rank:
     def _obey(self, now: float) -> watch.Verdict | None:
         """Follow an order of the batch script, and a drain to its end."""
         order, seconds, at = self.orders.order if self.orders else ("", 0.0, 0.0)
-        if order and self.drain is None and (begin := self._due(order, seconds, at, now)):
-            self.drain = Drain(order, begin, now, self.is_ready)
+        end = at + seconds if seconds else 0.0
+        if order and self.drain is None and self._may_drain(order, end, now):
+            self.drain = job_drain.Drain(order, self.drain_rule.until(end, now), now, self.is_ready)
             self._start_drain(self.drain)
         if self.drain is None:
             return None
         # A job that renews itself may be preempted meanwhile.
-        if order == requeue.PREEMPTED and order != self.drain.order and seconds:
-            self.drain.hurry(order, at + seconds)
+        if order == requeue.PREEMPTED and order != self.drain.order and end:
+            self.drain.hurry(order, end)
         return self._follow_drain(self.drain, now)
 
-    def _due(self, order: str, seconds: float, at: float, now: float) -> float:
-        """Return until when a drain may take that begins now; 0 if it must wait for an idle window."""
-        longest = now + self.spec.timing.drain
-        if order in (requeue.PREEMPTED, requeue.TIME_LIMIT, requeue.STOP) or not self.is_ready:
-            return min(longest, at + max(1.0, seconds - command.STOP_S)) if seconds else longest
-        busy, counted_at = (self.health.busy, self.health.counted_at) if self.health else (None, now)
-        if order == requeue.OUTDATED:
-            self.idle = self.idle or job_drain.IdleWindow()
-            return longest if self.idle.is_open(counted_at, busy) else 0.0
-        if self.renewal is None:
-            left = seconds or float(self.spec.timing.renew_before)
-            window = max(0.0, left - self.spec.timing.drain - 3 * command.STOP_S)
-            self.renewal = job_drain.Renewal(at + window, at + window + self.spec.timing.drain)
-            log(f"the time limit is near: waiting at most {window:.0f} seconds for an idle window")
-        return longest if self.renewal.reason(now, busy) else 0.0
+    def _may_drain(self, order: str, end: float, now: float) -> bool:
+        if not self.is_ready or self.health is None:
+            return True
+        was_waiting = self.drain_rule.is_waiting
+        may_begin = self.drain_rule.may_begin(order, end, now, self.health.busy, self.health.counted_at)
+        if self.drain_rule.is_waiting and not was_waiting:
+            log(f"{order}: waiting for a time without requests")
+        return may_begin
 
-    def _start_drain(self, drain: Drain) -> None:
+    def _start_drain(self, drain: job_drain.Drain) -> None:
         log(f"draining ({drain.order}): running requests have at most {drain.until - time.monotonic():.0f} seconds")
         self.reason = f"draining: {drain.order}"
         self._set_phase(job_status.DRAINING)
         if self.registry:
             self.publisher.put("the registry", self.registry.drain)
 
-    def _follow_drain(self, drain: Drain, now: float) -> watch.Verdict | None:
+    def _follow_drain(self, drain: job_drain.Drain, now: float) -> watch.Verdict | None:
         engine = self.engine
         if engine is None or not drain.was_ready:
             return watch.Verdict(f"ended before it was ready ({drain.order})", is_done=True)
@@ -273,7 +258,7 @@ class Rank:
 
     # The course of a run
 
-    def start(self) -> watch.Verdict | None:
+    def start(self, scratch: Path) -> watch.Verdict | None:
         """Wait for the other ranks, then start vLLM; return a verdict if that fails."""
         self._log_start()
         if self.registry:
@@ -292,12 +277,12 @@ class Rank:
                     "the job chooses another port at its next start; ss -tanp on the node names the program",
                 )
         key = job_files.read_key(self.spec.key_file)
-        engine_config = self.scratch.path / "engine.yaml"
+        engine_config = scratch / "engine.yaml"
         engine_config.touch(0o600)
         engine_config.write_text(command.engine_config(key), encoding="ascii")
         argv = command.rank_command(self.spec, self.run_facts, self.rank, str(engine_config))
         environment = command.rank_environment(
-            self.spec, self.run_facts, self.rank, os.environ, str(self.scratch.path), self.spec.key_file, _library()
+            self.spec, self.run_facts, self.rank, os.environ, str(scratch), self.spec.key_file, _library()
         )
         log(f"starting: {' '.join(argv)}")
         if self.rank == 0:
@@ -308,7 +293,7 @@ class Rank:
         if self.rank == 0:
             api = probe.VllmApi(self.here.client, self.run_facts.port, key, self.spec.names[0])
             timeout_s = self.spec.timing.step + 10.0
-            self.health = probe.HealthPoller(api, PROBE_EVERY_S, timeout_s, lambda: bool(self.renewal or self.idle))
+            self.health = probe.HealthPoller(api, PROBE_EVERY_S, timeout_s, lambda: self.drain_rule.is_waiting)
             self.health.start()
         return None
 
@@ -333,22 +318,25 @@ class Rank:
     def run(self) -> int:
         """Run the rank to its end, and return the exit status."""
         engine_process.adopt_orphans()
-        self.scratch = leftovers.Scratch(self.run_facts.job_id)
+        scratch: leftovers.Scratch | None = None
         try:
-            verdict = self.start()
+            scratch = leftovers.Scratch(self.run_facts.job_id)
+            verdict = self.start(scratch.path)
             while verdict is None:
                 time.sleep(TICK_S)
                 verdict = self.step()
-        except (HerdError, OSError) as error:
-            verdict = watch.Verdict(f"rank {self.rank} on {self.here.host}: {reason_of(error)}")
+        except Exception as error:
+            # An unforeseen error ends the job as well, and with a reason.
+            kind = "" if isinstance(error, (HerdError, OSError)) else f"{type(error).__name__}: "
+            verdict = watch.Verdict(f"rank {self.rank} on {self.here.host}: {kind}{reason_of(error)}")
         try:
             return self._finish(verdict)
         finally:
             # Whatever went wrong above, no process of vLLM stays.
-            engine_process_left = self.engine is not None and not self.engine.kill()
-            if engine_process_left:
+            if self.engine is not None and not self.engine.kill():
                 log("processes of vLLM do not end: their node needs an administrator")
-            self.scratch.remove()
+            if scratch is not None:
+                scratch.remove()
 
     def _cause(self, verdict: watch.Verdict) -> str:
         """Add what vLLM's log says about the cause on this node."""
@@ -417,23 +405,22 @@ def run_rank(
     :param restarts: how often Slurm has requeued the job, so that no file of an earlier run is used.
     :param limits: other limits than those of the specification.
     """
+    signals: queue.SimpleQueue[str] = queue.SimpleQueue()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda received, _frame: signals.put(signal.Signals(received).name))
+    # Slurm sends these to the batch script only. Where somebody sends them to all, the ranks go on.
+    # They are not ignored, since vLLM would inherit that.
+    for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):
+        signal.signal(number, lambda _received, _frame: None)
     folder = job_files.JobFolder(spec, job_id)
     limits = limits or watch.WatchLimits(join_s=float(spec.timing.join), load_s=float(spec.timing.load))
     run = folder.read_run(restarts)
     try:
-        one = Rank(folder, run, rank, limits)
+        one = Rank(folder, run, rank, limits, signals)
     except OSError as error:
         where = f"{run.ranks[rank].address}:{run.heartbeat_port}"
         reason = f"rank {rank} on {run.ranks[rank].host}: heartbeats cannot be received at {where}: {error.strerror}"
         log(reason)
         folder.write_end(rank, {"rank": rank, "end": heartbeat_message.FAILED, "reason": reason, "is_own": True})
         return 1
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda received, _frame: one.signals.put(signal.Signals(received).name))
-    # Slurm sends these to the batch script only. Where somebody sends them to all, the ranks go on.
-    # They are not ignored, since vLLM would inherit that.
-    for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):
-        signal.signal(
-            number, lambda received, _frame: log(f"{signal.Signals(received).name} is left to the job's script")
-        )
     return one.run()

@@ -155,6 +155,15 @@ def test_master_port_in_use_stops_the_start(job: Start) -> None:
     assert "starting:" not in one.log(0)
 
 
+def test_heartbeat_port_in_use_stops_the_start(job: Start) -> None:
+    one = job()
+    with socket.create_server(("127.0.0.1", one.facts.heartbeat_port)):
+        one.start(0)
+        assert one.wait() == {0: 1}
+    (end,) = one.folder.read_ends()
+    assert "heartbeats cannot be received at 127.0.0.1" in str(end["reason"])
+
+
 def test_rank_with_another_secret_is_not_heard(job: Start) -> None:
     one = job()
     one.start(0, limits={"join_s": 4.0})
