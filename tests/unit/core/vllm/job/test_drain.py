@@ -25,7 +25,6 @@ def test_drain_ends_before_slurm_ends_the_job(end: float, until: float) -> None:
 
 def test_outdated_job_waits_for_ten_seconds_without_requests() -> None:
     rule = drain.DrainRule(TIMING)
-    assert not rule.is_waiting
     assert not rule.may_begin(requeue.OUTDATED, 0.0, 100.0, None, 100.0)
     assert rule.is_waiting
     assert not rule.may_begin(requeue.OUTDATED, 0.0, 101.0, 0, 101.0)
