@@ -210,7 +210,7 @@ def row(report: ModelReport, now: float) -> dict[str, str]:
         "model": report.model,
         "state": f"{report.state}{percent}",
         "job": report.job_id,
-        "where": report.base_url or ",".join(report.nodes),
+        "where": report.base_url if report.is_ready else ",".join(report.nodes),
         "since": timefmt.span(now - report.since) if report.since else "",
         "why": why,
     }

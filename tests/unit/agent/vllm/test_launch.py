@@ -40,6 +40,20 @@ def test_launch_follows_the_job_until_it_is_ready(work: WorkSpace) -> None:
     assert "#SBATCH --account=p_project" in script.read_text(encoding="utf-8")
 
 
+def test_new_job_that_the_queue_shows_late_is_not_given_up(work: WorkSpace) -> None:
+    work.slurm.empty()
+    work.slurm.empty()
+    work.slurm.picture(RUNNING, status=work.status("ready", percent=100))
+    assert work.run("launch")[0] == 0
+
+
+def test_new_job_that_never_appears_is_given_up(work: WorkSpace) -> None:
+    work.slurm.empty()
+    status, data = work.json("launch")
+    assert (status, data["job_id"], data["phase"]) == (1, "4711", "failed")
+    assert "gone from the queue" in data["reason"]
+
+
 def test_script_reads_one_document(work: WorkSpace) -> None:
     work.slurm.empty()
     work.slurm.picture(RUNNING, status=work.status("ready", percent=100))

@@ -44,6 +44,8 @@ LOOK_S, QUEUE_S = 1.0, 10.0
 SLURM_SILENT_S = 300.0
 #: A new job that waits for this long for nodes gets those of the former one.
 GIVE_WAY_S = 30.0
+#: A job that the queue does not show so often, one look after the other, is gone.
+MOST_ABSENCES = 3
 #: Another launch of the model submits within this time.
 LOCK_S = 120.0
 #: Following ends if a job has had a reason for so long with which it never starts.
@@ -288,6 +290,8 @@ class Follower:
         self._waiting_since: float | None = None
         self._stuck_since: float | None = None
         self._is_gone = False
+        # A busy Slurm shows a new job late. A job that was in the queue is gone at its first absence.
+        self._absences = 0
         self.report = ModelReport(launcher.model, state=model_report.PENDING, job_id=job_id)
 
     def run(self) -> tuple[ModelReport, int]:
@@ -328,8 +332,10 @@ class Follower:
             if self.report.state == job_status.FAILED:
                 # It may be requeued by its own rule. Until it has left the queue, that is open.
                 self.report = observer.report(self._launcher.model, self._jobs, self._job_id)
-            self._is_gone = False
-        elif self._asked == now:
+            self._is_gone, self._absences = False, MOST_ABSENCES
+            return
+        self._absences += self._asked == now
+        if self._absences >= MOST_ABSENCES and self._asked == now:
             self._is_gone = True
             self.report = observer.report(self._launcher.model, self._jobs, self._job_id)
 
