@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ...core.errors import NotFoundError
+from ...core.errors import NotFoundError, reason_of
 from ...core.vllm import catalogue, memory_plan
 from ...core.vllm.memory_plan import EngineMemorySettings, GpuKind, MemoryPlan
 from ...core.vllm.planning import engine_report
@@ -36,6 +37,17 @@ class MemoryReport:
     def feed(self, line: str) -> None:
         """Read a line of vLLM's log."""
         self._report.feed(line)
+
+    def start(self, log: Callable[[str], object]) -> None:
+        """Write the comparison in a thread: the files of a model may be on a slow file system."""
+
+        def run() -> None:
+            try:
+                self.write(log)
+            except Exception as error:
+                log(f"memory plan: none: {reason_of(error)}")
+
+        threading.Thread(target=run, daemon=True).start()
 
     def write(self, log: Callable[[str], object]) -> None:
         """Log the plan and each difference, if vLLM reported its memory and the node has GPUs.

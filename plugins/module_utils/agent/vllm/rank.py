@@ -207,7 +207,7 @@ class Rank:
             took = self.ready_at - self.began
             log(f"ready after {took:.0f} seconds at http://{place.client}:{port}/v1")
             if self.memory:
-                self.publisher.put("the comparison with the memory plan", functools.partial(self.memory.write, log))
+                self.memory.start(log)
             if self.registry:
                 self.publisher.put("the registry", functools.partial(self.registry.ready, self.spec.names))
 

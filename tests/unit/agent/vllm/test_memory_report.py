@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import queue
 from pathlib import Path
 from typing import Any
 
@@ -76,3 +77,11 @@ def test_unknown_model_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     found.feed("Available KV cache memory: 3.10 GiB")
     with pytest.raises(NotFoundError, match="the files of o/n"):
         lines(found)
+
+
+def test_comparison_does_not_stop_the_rank(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    found = report(monkeypatch, tmp_path, source="o/n")
+    found.feed("Available KV cache memory: 3.10 GiB")
+    written: queue.SimpleQueue[str] = queue.SimpleQueue()
+    found.start(written.put)
+    assert written.get(timeout=20) == "memory plan: none: expected the files of o/n, found none: download the model."
