@@ -108,7 +108,6 @@ def _site(tier: Mapping[str, Any], cluster: Cluster, hosts: Sequence[str], insta
         is_renewed=True,
         tier=tier["name"],
         registry=f"{cluster.paths['shared']}/ai/endpoints",
-        guard=cluster.paths["guard"],
     )
 
 
