@@ -214,7 +214,8 @@ class Stream:
         )
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
         try:
-            connection.request("POST", "/v1/completions", body, {"Authorization": f"Bearer {self._key}"})
+            headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
+            connection.request("POST", "/v1/completions", body, headers)
             answer = connection.getresponse()
             while piece := answer.read1(65536):
                 self.text += piece.decode()

@@ -10,6 +10,7 @@ import os
 import secrets
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -180,5 +181,7 @@ class JobFolder:
         return None
 
     def write_status(self, status: job_status.JobStatus) -> None:
-        """Write the status file in one step."""
+        """Write the status file in one step. Readers accept printable text only, and a reason may quote a log."""
+        reason = "".join(letter if letter.isprintable() else " " for letter in status.reason)
+        status = replace(status, reason=reason)
         write_whole(self.status_path, json.dumps(status.as_data(), indent=1) + "\n", 0o600)

@@ -45,8 +45,8 @@ PAUSE_LOG_S = 60.0
 PROBE_EVERY_S = 30.0
 #: Marks of errors in vLLM's log. The first one is the cause, the later ones follow from it.
 _ERROR = re.compile(r"ERROR |Error: |error[:,] ")
-#: An error that is harmless: a cache of vLLM that is not writable.
-_HARMLESS = "modelinfos"
+#: Lines that are no errors: warnings that quote one, and a cache of vLLM that is not writable.
+_HARMLESS = re.compile(r"\) (?:WARNING|INFO|DEBUG) |modelinfos")
 _MOST_ERRORS = 20
 
 
@@ -142,7 +142,7 @@ class Rank:
         return found
 
     def _on_line(self, line: str) -> None:
-        if len(self.errors) < _MOST_ERRORS and _ERROR.search(line) and _HARMLESS not in line:
+        if len(self.errors) < _MOST_ERRORS and _ERROR.search(line) and not _HARMLESS.search(line):
             self.errors.append(line)
         self.progress.feed(line)
         if self.memory:
@@ -185,7 +185,7 @@ class Rank:
         """Look once; return a verdict if the rank must end."""
         with suppress(queue.Empty):
             name = self.signals.get_nowait()
-            return watch.Verdict(f"{name}: Slurm, or a person, ends the job", was_ready=self.is_ready)
+            return watch.Verdict(f"{name}: Slurm, or a person, ends the job", was_ready=self.is_ready, is_signal=True)
         if verdict := self._verdict():
             return verdict
         if self.engine and self.phase in (job_status.STARTING, job_status.RENDEZVOUS, job_status.LOADING):
@@ -340,7 +340,7 @@ class Rank:
 
     def _cause(self, verdict: watch.Verdict) -> str:
         """Add what vLLM's log says about the cause on this node."""
-        if not verdict.is_own or verdict.is_done or self.engine is None:
+        if not verdict.is_own or verdict.is_done or verdict.is_signal or self.engine is None:
             return verdict.reason
         if self.health and self.health.unhealthy:
             # An API that does not answer may belong to a vLLM that is about to end, with the cause in its last lines.
@@ -373,7 +373,8 @@ class Rank:
         if self.sender:
             self.sender.tell(1.0)
         if self.engine:
-            is_gone = self.engine.end(FAREWELL_S if self.rank == 0 else 0.0)
+            # An API that got SIGTERM tells its clients nothing any more: their streams are cut at once.
+            is_gone = self.engine.end(FAREWELL_S if self.rank == 0 and not verdict.is_signal else 0.0)
             log("all processes of vLLM have ended" if is_gone else "some processes of vLLM do not end")
         self.publisher.finish(5.0)
         if self.end == heartbeat_message.FAILED:

@@ -108,18 +108,18 @@ def _site(tier: Mapping[str, Any], cluster: Cluster, hosts: Sequence[str], insta
         is_renewed=True,
         tier=tier["name"],
         registry=f"{cluster.paths['shared']}/ai/endpoints",
-        guard=cluster.paths["guard"],
     )
 
 
-def _for_tier(document: config.Config, key: str, tier: Mapping[str, Any], account: str) -> config.Config:
-    """Put the tier's values in the place of the model's own."""
+def _for_tier(document: config.Config, key: str, tier: Mapping[str, Any], account: str, work_dir: str) -> config.Config:
+    """Put the tier's values in the place of the model's own. The jobs' user may have no home for caches."""
     entry = dataclasses.replace(
         document.model(key), partition=tier["partition"], time=tier["time_limit"], port=tier["port"]
     )
     return dataclasses.replace(
         document,
         slurm=dataclasses.replace(document.slurm, account=account),
+        cache=dataclasses.replace(document.cache, xdg_cache_home=document.cache.xdg_cache_home or f"{work_dir}/cache"),
         models={**document.models, key: entry},
     )
 
@@ -150,7 +150,8 @@ def plan_tier(
     hosts = tier_plan.chosen_hosts({**tier, "nodes": entry.nodes}, cluster)
     placed = {**tier, "nodes": entry.nodes}
     account = tier["account"] or cluster.account or given.slurm.account
-    job = builder.build(_for_tier(given, key, placed, account), key, _site(placed, cluster, hosts, installed))
+    described = _for_tier(given, key, placed, account, installed.work_dir)
+    job = builder.build(described, key, _site(placed, cluster, hosts, installed))
     path = f"{cluster.paths['shared']}/scripts/llama-cpp/{tier['script']}"
     job = dataclasses.replace(job, script=path)
     return {

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shlex
 import shutil
 import signal
 import subprocess
@@ -17,7 +18,9 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.herd.inference.plugins.module_utils.agent import herdctl
 from tests.installed import ROOT
+from tests.scenarios.runbook import read
 from tests.unit.agent.vllm.conftest import MODEL, WorkSpace
 from tests.unit.agent.vllm.slurm_double import line
 
@@ -107,6 +110,17 @@ def test_help_names_the_exit_statuses(installed: WorkSpace) -> None:
         assert status == 0
         assert "Exit status: 0 done" in out
         assert "--json" in out
+
+
+def documented_commands() -> list[str]:
+    pages = sorted((ROOT / "docs" / "operations" / "vllm").glob("*.md"))
+    commands = [command for page in pages for part in read(page).sections.values() for command in part]
+    return sorted({command.text for command in commands if command.text.startswith("bin/herdctl")})
+
+
+@pytest.mark.parametrize("command", documented_commands())
+def test_command_of_a_page_is_one_of_the_program(command: str) -> None:
+    assert callable(herdctl.parse(shlex.split(command)[1:]).run)
 
 
 def test_broken_configuration_is_named_with_its_lines(installed: WorkSpace) -> None:

@@ -164,16 +164,18 @@ def test_lost_rank_requeues_the_job_until_its_limit(job: Callable[..., Job]) -> 
     assert one.process.poll() is None
 
 
-def test_cancelled_job_tells_its_client_and_is_not_requeued(job: Callable[..., Job]) -> None:
+def test_cancelled_job_cuts_its_streams_at_once_and_is_not_requeued(job: Callable[..., Job]) -> None:
     one = job().until_ready()
     stream = one.stream(1000)
     one.show(state="COMPLETING")
     for pid in one.tasks():
         os.kill(pid, signal.SIGTERM)
     one.process.send_signal(signal.SIGTERM)
+    began = time.monotonic()
     assert one.process.wait(30) == 1, one.log
     stream.thread.join(5)
-    assert '"code": 500' in stream.text
+    assert stream.ended_at - began < 5
+    assert "[DONE]" not in stream.text
     assert one.calls == []
     assert one.status() == ("failed", "Slurm has ended the job: COMPLETING")
 

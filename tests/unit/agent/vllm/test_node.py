@@ -25,6 +25,7 @@ from ansible_collections.herd.inference.plugins.module_utils.agent.vllm import (
     node_report,
 )
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
+from ansible_collections.herd.inference.plugins.module_utils.core.vllm import job_status
 from ansible_collections.herd.inference.plugins.module_utils.core.vllm.job import spec as job_spec
 from tests.vllm import two_ranks
 
@@ -85,6 +86,14 @@ def test_folders_and_files_of_a_job_are_its_users_own(spec: job_spec.JobSpec) ->
     assert Path(spec.spec_path).stat().st_mode & 0o777 == 0o600
 
 
+def test_status_with_an_unprintable_reason_can_be_read(spec: job_spec.JobSpec) -> None:
+    folder = job_files.JobFolder(spec, "1")
+    folder.write_status(job_status.JobStatus("1", "double", job_status.FAILED, reason="a\u00a0b\u2028c"))
+    found = folder.read_status()
+    assert found is not None
+    assert found.reason == "a b c"
+
+
 def test_shared_memory_in_use_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = ("psm_12ab", "psm_34cd", "sem.mp-abc", "other", "x-cpushm_1")
     for name in names:
@@ -98,7 +107,10 @@ def test_shared_memory_in_use_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_orphan_of_vllm_is_killed_and_a_child_of_a_living_process_is_not() -> None:
-    code = "import subprocess, sys; print(subprocess.Popen(['VLLM::Worker_TP0', '60'], executable='/bin/sleep').pid)"
+    code = (
+        "import subprocess; print(subprocess.Popen(['VLLM::Worker_TP0', '60'], executable='/bin/sleep', "
+        "stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).pid)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     orphan = int(done.stdout)
     with subprocess.Popen(["VLLM::Worker_TP1", "60"], executable="/bin/sleep") as child:

@@ -91,6 +91,8 @@ def test_job_of_a_tier_is_that_of_a_user_with_other_data() -> None:
     assert spec["hosts"]["c1"] == {"address": "10.0.0.1", "fabric": "10.100.0.1", "interface": "ib0"}
     assert (spec["timing"]["drain"], spec["timing"]["settle"]) == (50, 3)
     assert spec["is_renewed"]
+    # The jobs' user has no home.
+    assert spec["cache"]["xdg"] == "/cluster/shared/ai/vllm/cache"
     text = large["script_text"]
     for line in (
         "#SBATCH --job-name=large",

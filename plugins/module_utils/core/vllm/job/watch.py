@@ -100,12 +100,14 @@ class Verdict:
     :param is_own: whether the cause is on this node. Other ranks only follow.
     :param is_done: whether the end was asked for.
     :param was_ready: whether the job had served.
+    :param is_signal: whether Slurm or a person ends the job by a signal, which vLLM's processes got as well.
     """
 
     reason: str
     is_own: bool = True
     is_done: bool = False
     was_ready: bool = False
+    is_signal: bool = False
 
 
 def _status_in_words(status: int) -> str:
