@@ -118,8 +118,10 @@ def double(
                     threading.Thread(target=serve, args=(wire,), daemon=True).start()
 
         threading.Thread(target=accept, daemon=True).start()
-        yield int(server.getsockname()[1])
-        server.shutdown(socket.SHUT_RDWR)
+        try:
+            yield int(server.getsockname()[1])
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
 
 
 @contextmanager

@@ -150,7 +150,8 @@ class UpstreamExchange:
 
         :raises UpstreamFailedError: if the body ends early.
         """
-        assert self._response is not None
+        if self._response is None:
+            raise RuntimeError("The body is read before the head.")
         content = self._response.content
         while piece := await self.wait(content.read(BUFFER)):
             yield piece

@@ -90,11 +90,12 @@ class Running:
 
     def post(
         self,
-        body: Any = CHAT,
+        body: Any = None,
         path: str = "/v1/chat/completions",
         key: str = KEY,
         headers: Mapping[str, str] | None = None,
     ) -> Any:
+        body = CHAT if body is None else body
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         given = {"Content-Type": "application/json", "X-Herd-Entry": "fast", **(headers or {})}
         if key:

@@ -129,8 +129,8 @@ def _state(tier: Mapping[str, Any], now: float) -> str:
         lines.append(f'<p class="reason">{escape(reason[:1].upper() + reason[1:])}.</p>')
     if tier["percent"] is not None:
         done = quantity(str(tier["percent"]), "%")
-        bar = f'<progress value="{tier["percent"]}" max="100" aria-label="Loading the model"></progress>'
-        lines.append(f"<p>{bar} {done} loaded</p>")
+        meter = f'<progress value="{tier["percent"]}" max="100" aria-label="Loading the model"></progress>'
+        lines.append(f"<p>{meter} {done} loaded</p>")
     if not tier["ready"]:
         back = timefmt.unix(tier["expected"])
         if back is not None and back > now:
