@@ -113,7 +113,7 @@ def safetensors() -> bytes:
     data = bytearray()
     for name, shape in shapes().items():
         count = shape[0] * (shape[1] if len(shape) > 1 else 1)
-        numbers = array("f", [1.0] * count if len(shape) == 1 else (source.gauss(0, 0.05) for _ in range(count)))
+        numbers = array("f", [1.0] * count if len(shape) == 1 else (source.gauss(0, 0.05) for _each in range(count)))
         if sys.byteorder == "big":
             numbers.byteswap()
         block = numbers.tobytes()

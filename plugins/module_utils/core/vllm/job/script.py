@@ -18,7 +18,7 @@ from .spec import CUDA, OPERATOR, JobSpec
 WAIT_STATUS = 75
 
 _TEMPLATE = string.Template(
-    r"""#!/bin/bash
+    r"""#!/usr/bin/env bash
 # $title
 #
 # Written by herdctl vllm. Changes made here are lost: change config.yaml and launch the model again.
