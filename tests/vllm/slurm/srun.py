@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 options, argv = {}, list(sys.argv[1:])
 while argv and argv[0].startswith("--"):
@@ -18,8 +19,8 @@ tasks = []
 for rank in range(int(options["--ntasks"])):
     environment = {**os.environ, "SLURM_PROCID": str(rank), "SLURMD_NODENAME": f"n{rank + 1}"}
     tasks.append(subprocess.Popen(argv, stdout=subprocess.PIPE, env=environment, start_new_session=True))
-with open(os.environ["DOUBLE_SLURM"] + f"/tasks-{argv[-2]}", "w", encoding="ascii") as stream:
-    stream.write(" ".join(str(task.pid) for task in tasks))
+tasks_file = Path(os.environ["DOUBLE_SLURM"], f"tasks-{argv[-2]}")
+tasks_file.write_text(" ".join(str(task.pid) for task in tasks), encoding="ascii")
 
 
 def copy(rank, task):
