@@ -15,10 +15,16 @@ from typing import Any
 
 import pytest
 
+from tests.installed import install_herdctl
 from tests.vllm.two_ranks import TwoRanks
 
 Start = Callable[..., TwoRanks]
 KILL, STOP, TERM, CONT = signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM, signal.SIGCONT
+
+
+@pytest.fixture(scope="module")
+def herdctl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return install_herdctl(tmp_path_factory.mktemp("herd"))
 
 
 @pytest.fixture
@@ -105,7 +111,8 @@ def test_lost_wrapper_is_noticed_within_ten_seconds_with_the_limits_of_the_produ
     assert one.wait(20, (0,)) == {0: 1}
     ended = re.search(r"herd: rank 0 on n1 ends", one.log(0))
     assert ended
-    assert "rank 1 on n2 (127.0.0.2) has sent no heartbeat" in one.status()[1]
+    # vLLM of rank 0 may lose its connection before the heartbeats are missed.
+    assert re.search(r"rank 1 on n2 \(127.0.0.2\) has sent no heartbeat|rank at 127.0.0.2 was lost", one.status()[1])
     # Three seconds of farewell, and the time until the next heartbeat would have come, included.
     assert time.monotonic() - began < 14
 
