@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from requests import Response
 
 _OK = 200
+_LOG = "look at the engine's log (journalctl -u llama-head, or -u llama-router)"
 # Over less than these seconds, a rate measures the buffers of the network.
 _SHORTEST_S = 0.001
 
@@ -58,17 +59,13 @@ class Api:
     def __init__(self, url: str, key: str, timeout_s: float, certificate: str = "") -> None:
         self._url = url.rstrip("/")
         self._timeout_s = timeout_s
-        self._session = requests.Session()
-        if certificate:
-            self._session.mount("https://", pinned_tls.Pinned(certificate))
-        # Ignore proxies of the environment: the service is on this host or its network.
-        self._session.trust_env = False
+        self._certificate = certificate
         self._headers = _headers(key)
 
     def health(self) -> str:
         """Return the state: C(refused), C(silent), C(loading), C(ready), C(status N) or C(insecure (reason))."""
         try:
-            answer = self._session.get(f"{self._url}/health", timeout=min(5.0, self._timeout_s))
+            answer = self._open("GET", "/health", timeout=min(5.0, self._timeout_s))
         except requests.exceptions.SSLError as error:
             return f"insecure ({pinned_tls.reason(error)})"
         except requests.exceptions.ConnectionError:
@@ -165,16 +162,26 @@ class Api:
         return RemoteFailureError(
             f"a whole answer from {self._url}",
             f"{type(error).__name__}: {error}",
-            "look at journalctl -u llama-head; a head ends when it loses a worker",
+            f"{_LOG}; a head ends when it loses a worker",
         )
+
+    def _open(self, method: str, path: str, **given: Any) -> Response:
+        """Send a request on a connection of its own.
+
+        An engine closes an idle connection after some seconds. A request on it would fail, as if the engine had ended.
+        """
+        with requests.Session() as session:
+            if self._certificate:
+                session.mount("https://", pinned_tls.Pinned(self._certificate))
+            # Ignore proxies of the environment: the service is on this host or its network.
+            session.trust_env = False
+            return session.request(method, self._url + path, **given)
 
     def _request(
         self, method: str, path: str, headers: dict[str, str], body: dict[str, Any] | None = None, stream: bool = False
     ) -> Response:
         try:
-            return self._session.request(
-                method, self._url + path, json=body, headers=headers, timeout=self._timeout_s, stream=stream
-            )
+            return self._open(method, path, json=body, headers=headers, timeout=self._timeout_s, stream=stream)
         except requests.exceptions.RequestException as error:
             raise self._cut(error) from error
 
@@ -190,7 +197,7 @@ class Api:
             raise RemoteFailureError(
                 f"status 200 from {method} {path}",
                 f"{answer.status_code}, {answer.text[:300]}",
-                "look at journalctl -u llama-head",
+                _LOG,
             )
         return answer
 

@@ -98,6 +98,35 @@ def url() -> Iterator[str]:
     server.server_close()
 
 
+class OneAnswer(Head):
+    """A head that closes each connection after one response without saying so, as an engine does with an idle one."""
+
+    protocol_version = "HTTP/1.1"
+
+    def parse_request(self) -> bool:
+        self.close_connection = True
+        self.answered = getattr(self, "answered", 0) + 1
+        return self.answered == 1 and super().parse_request()
+
+    def handle(self) -> None:
+        self.handle_one_request()
+        self.handle_one_request()
+
+
+def test_each_request_has_its_own_connection() -> None:
+    Head.loading, Head.health, Head.key = 0, 200, "secret"
+    server = ThreadingHTTPServer(("127.0.0.1", 0), OneAnswer)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        api = Api(f"http://127.0.0.1:{server.server_address[1]}", "secret", 10)
+        assert api.health() == "ready"
+        assert api.models() == ["lab-llama"]
+        assert api.chat("lab-llama", "hi", 8).tokens == 8
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
 GIVEN: dict[str, Any] = {
     "model": "lab-llama",
     "api_key_file": "/k",
