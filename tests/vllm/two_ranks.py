@@ -99,6 +99,21 @@ def make_spec(folder: Path, herdctl: Path, **changes: Any) -> job_spec.JobSpec:
     return replace(spec, **changes)
 
 
+def doubles_of(master: int) -> list[int]:
+    """List the processes of the double that still run, and have this port for their rendezvous."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (path / "cmdline").read_bytes().split(b"\0")
+            is_alive = (path / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
+        except OSError:
+            continue
+        is_ours = str(DOUBLE).encode() in words and str(master).encode() in words
+        if is_ours and is_alive:
+            found.append(int(path.name))
+    return found
+
+
 class TwoRanks:
     """A running job."""
 
@@ -173,17 +188,7 @@ class TwoRanks:
 
     def leftovers(self) -> list[int]:
         """List the double's processes of this job that still run."""
-        found = []
-        for path in Path("/proc").glob("[0-9]*"):
-            try:
-                words = (path / "cmdline").read_bytes().split(b"\0")
-                is_alive = (path / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
-            except OSError:
-                continue
-            is_ours = str(DOUBLE).encode() in words and str(self.master).encode() in words
-            if is_ours and is_alive:
-                found.append(int(path.name))
-        return found
+        return doubles_of(self.master)
 
     def stream(self, tokens: int) -> Stream:
         """Start a streamed answer."""
