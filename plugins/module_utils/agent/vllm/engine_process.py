@@ -22,9 +22,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from ...core.errors import NotFoundError
+from ...core.errors import NotFoundError, reason_of
 from ...core.vllm.job import watch
 from ..common import command
+from ..common.log import log_with_time
 
 PROC = Path("/proc")
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
@@ -109,6 +110,20 @@ def below(root: int, processes: Mapping[int, ProcessState]) -> dict[int, Process
     return tree
 
 
+def read_lines(stream: BinaryIO, on_line: Callable[[str], None]) -> None:
+    """Read a stream to its end, whatever becomes of a line: vLLM would wait for ever for a reader of its output."""
+    has_failed = False
+    # A progress bar ends its lines with a carriage return.
+    while line := stream.readline(LONGEST_LINE):
+        for part in line.rstrip(b"\r\n").split(b"\r"):
+            try:
+                on_line(part.decode(errors="replace"))
+            except Exception as error:
+                if not has_failed:
+                    has_failed = True
+                    log_with_time(f"herd: a line of vLLM's output is not read: {reason_of(error)}")
+
+
 class Engine:
     """The processes of vLLM on this node.
 
@@ -129,15 +144,8 @@ class Engine:
         self._known: dict[int, ProcessState] = {}
         self._stopped: dict[int, float] = {}
         self._vanished: dict[int, float] = {}
-        self._reader = threading.Thread(target=self._read, args=(self.process.stdout, on_line), daemon=True)
+        self._reader = threading.Thread(target=read_lines, args=(self.process.stdout, on_line), daemon=True)
         self._reader.start()
-
-    @staticmethod
-    def _read(stream: BinaryIO, on_line: Callable[[str], None]) -> None:
-        # A progress bar ends its lines with a carriage return.
-        while line := stream.readline(LONGEST_LINE):
-            for part in line.rstrip(b"\r\n").split(b"\r"):
-                on_line(part.decode(errors="replace"))
 
     def read_rest(self, timeout_s: float) -> None:
         """Wait until the output of ended processes has been read."""

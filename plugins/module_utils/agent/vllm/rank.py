@@ -142,14 +142,14 @@ class Rank:
         return found
 
     def _on_line(self, line: str) -> None:
+        with suppress(OSError, ValueError):
+            write_line(line)
         if len(self.errors) < _MOST_ERRORS and _ERROR.search(line) and not _HARMLESS.search(line):
             self.errors.append(line)
         self.progress.feed(line)
         if self.memory:
             self.memory.feed(line)
         self.log_reader.feed(line)
-        with suppress(OSError, ValueError):
-            write_line(line)
 
     def _verdict(self) -> watch.Verdict | None:
         now = time.monotonic()

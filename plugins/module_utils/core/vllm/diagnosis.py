@@ -136,7 +136,10 @@ class LogReader:
             if rule.words in low and (found := rule.pattern.search(progress.message(line))):
                 text = found.string
                 if rule.name not in self._hits:
-                    reason, cure = rule.explain(found, self._settings)
+                    explained = rule.explain(found, self._settings)
+                    if explained is None:
+                        continue
+                    reason, cure = explained
                     diagnosis = Diagnosis(
                         rule.name, plain(reason).rstrip("."), plain(cure), f"{rule.page}.md", plain(text), _rank(line),
                         rule.weight == WARNING,

@@ -15,8 +15,10 @@ from .job_status import LOADING, READY, RENDEZVOUS, STARTING, WARMING
 
 #: A label of C(srun --label), and the prefix of a process of vLLM.
 _PREFIX = re.compile(r"^(?:\d+: )?(?:\([^)]*pid=\d+\) ?)*")
-_SHARDS = re.compile(r"Loading (?:pt|np_cache|safetensors)[^:]*:\s+(\d+)% Completed \| (\d+)/(\d+)")
-_GRAPHS = re.compile(r"Capturing CUDA graphs[^:]*:\s+(\d+)%")
+_SHARDS = re.compile(
+    r"Loading (?:pt|np_cache|safetensors)[^:]{0,60}:\s+[0-9]{1,3}% Completed \| ([0-9]{1,6})/([0-9]{1,6})(?![0-9])"
+)
+_GRAPHS = re.compile(r"Capturing CUDA graphs[^:]{0,60}:\s+([0-9]{1,3})%")
 #: Beginnings of progress: what the line contains, the phase, the least percentage, and what happens now.
 _MARKS = (
     ("non-default args:", STARTING, 2, "vLLM reads its arguments"),
@@ -62,11 +64,11 @@ class LoadProgress:
     def feed(self, line: str) -> bool:
         """Take the next line of the log; return whether the progress changed."""
         if found := _SHARDS.search(line):
-            share = int(found[2]) / max(1, int(found[3]))
+            share = min(1.0, int(found[1]) / max(1, int(found[2])))
             percent = _LOAD_FROM + round(share * (_LOAD_TO - _LOAD_FROM))
-            return self._advance(LOADING, percent, f"weights: {found[2]} of {found[3]} files")
+            return self._advance(LOADING, percent, f"weights: {found[1]} of {found[2]} files")
         if found := _GRAPHS.search(line):
-            percent = _GRAPH_FROM + round(int(found[1]) / 100 * (_GRAPH_TO - _GRAPH_FROM))
+            percent = _GRAPH_FROM + round(min(1.0, int(found[1]) / 100) * (_GRAPH_TO - _GRAPH_FROM))
             return self._advance(WARMING, percent, f"CUDA graphs: {found[1]} %")
         for words, phase, percent, detail in _MARKS:
             if words in line:

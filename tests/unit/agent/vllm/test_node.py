@@ -13,12 +13,14 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.agent.vllm import (
+    engine_process,
     job_files,
     key_guard,
     leftovers,
@@ -184,3 +186,16 @@ def test_vllm_does_not_start_without_a_key(guard: key_guard.KeyGuard, tmp_path: 
     (tmp_path / "key").write_text("\n", encoding="ascii")
     with pytest.raises(RuntimeError, match="is empty"):
         key_guard.KeyGuard(guard)
+
+
+def test_output_is_read_to_its_end_whatever_becomes_of_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    seen: list[str] = []
+
+    def on_line(line: str) -> None:
+        seen.append(line)
+        if line == "bad":
+            raise ValueError("a number of 5000 digits")
+
+    engine_process.read_lines(BytesIO(b"10%\r20%\nbad\nbad\nlast\n"), on_line)
+    assert seen == ["10%", "20%", "bad", "bad", "last"]
+    assert capsys.readouterr().out.count("a line of vLLM's output is not read: a number of 5000 digits") == 1

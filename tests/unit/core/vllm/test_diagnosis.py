@@ -50,6 +50,16 @@ def text_of(line: str, *before: str) -> diagnosis.Diagnosis:
     return found
 
 
+@pytest.mark.parametrize("number", ["0", "1.2.3", "...", "9" * 400, "٣", "²"])
+def test_no_number_in_a_line_ends_the_reading(number: str) -> None:
+    # A user's prompt may stand in the log.
+    settings = f"'gpu_memory_utilization': {number}, 'max_model_len': {number}, 'max_num_seqs': {number}"
+    for *_facts, line in MESSAGES:
+        reader = diagnosis.read([*STARTED, ARGUMENTS % settings, re.sub(r"[0-9]+(?:\.[0-9]+)?", number, line)])
+        assert isinstance(str(reader.diagnosis()), str)
+        assert all(warning.reason for warning in reader.warnings())
+
+
 @pytest.mark.parametrize(("page", "name", "_source", "line"), MESSAGES, ids=[message[3][:70] for message in MESSAGES])
 def test_message_is_recognised(page: str, name: str, _source: str, line: str) -> None:
     found = text_of(line)

@@ -38,6 +38,26 @@ def test_weights_are_counted_in_files() -> None:
 
 
 @pytest.mark.parametrize(
+    "line",
+    [
+        "Loading safetensors checkpoint shards:  50% Completed | 999999/1 [01:10<01:10]",
+        f"Loading safetensors checkpoint shards:  50% Completed | {'9' * 6000}/1 [01:10<01:10]",
+        f"Loading safetensors checkpoint shards: {'9' * 6000}% Completed | 1/2",
+        "Capturing CUDA graphs (mixed prefill-decode): 999%",
+        f"Capturing CUDA graphs (decode): {'9' * 6000}%",
+    ],
+)
+def test_percentage_has_a_bound_whatever_a_prompt_in_the_log_says(line: str) -> None:
+    # A percentage above 100 is no heartbeat: the other ranks would take this one for lost.
+    progress = LoadProgress()
+    progress.feed(line)
+    assert progress.percent < 99
+    progress.ready()
+    assert not progress.feed(line)
+    assert (progress.phase, progress.percent) == ("ready", 100)
+
+
+@pytest.mark.parametrize(
     ("line", "text"),
     [
         ("0: (EngineCore pid=12) INFO 11-29 17:00:00 [core.py:403] up", "INFO 11-29 17:00:00 [core.py:403] up"),

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 CAUSE, CONSEQUENCE, WARNING = 0, 1, 2
 
 _SETTINGS = {
-    "gpu_memory_utilization": re.compile(r"'gpu_memory_utilization': ([0-9.]+)"),
-    "max_model_len": re.compile(r"'max_model_len': (\d+)"),
-    "max_num_seqs": re.compile(r"'max_num_seqs': (\d+)"),
-    "tensor_parallel_size": re.compile(r"'tensor_parallel_size': (\d+)"),
+    "gpu_memory_utilization": re.compile(r"'gpu_memory_utilization': ([0-9](?:\.[0-9]{1,9})?)(?![0-9.])"),
+    "max_model_len": re.compile(r"'max_model_len': ([0-9]{1,12})(?![0-9])"),
+    "max_num_seqs": re.compile(r"'max_num_seqs': ([0-9]{1,12})(?![0-9])"),
+    "tensor_parallel_size": re.compile(r"'tensor_parallel_size': ([0-9]{1,12})(?![0-9])"),
 }
 #: vLLM's own default, where the arguments name none.
 _UTILIZATION = 0.9
@@ -69,13 +69,19 @@ class Rule:
     page: str
     weight: int = CAUSE
 
-    def explain(self, found: re.Match[str], settings: Settings) -> tuple[str, str]:
-        """Return the reason and the cure for a line."""
+    def explain(self, found: re.Match[str], settings: Settings) -> tuple[str, str] | None:
+        """Return the reason and the cure for a line; None if its numbers are none, such as C(1.2.3) or a total of 0.
+
+        vLLM does not print such a line itself. A prompt in the log may hold one.
+        """
         groups = {name: value or "?" for name, value in found.groupdict().items()}
-        reason, cure = (
-            text.format(**groups) if isinstance(text, str) else text(found, settings)
-            for text in (self.reason, self.cure)
-        )
+        try:
+            reason, cure = (
+                text.format(**groups) if isinstance(text, str) else text(found, settings)
+                for text in (self.reason, self.cure)
+            )
+        except (ArithmeticError, ValueError):
+            return None
         return reason, cure
 
 
