@@ -11,6 +11,7 @@ from typing import Any
 
 #: Control characters and lone surrogates.
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_TERMINAL = re.compile(r"(?![\n\t])" + CONTROL.pattern)
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)([KMGTP]?)", re.IGNORECASE)
 _UNITS = ("", "K", "M", "G", "T", "P")
 #: Longest text of another host, in characters.
@@ -20,6 +21,11 @@ LONGEST = 300
 def plain(text: str) -> str:
     """Replace control characters by spaces and cut the text to LONGEST characters."""
     return CONTROL.sub(" ", text)[:LONGEST]
+
+
+def terminal_text(text: str) -> str:
+    """Replace control characters by spaces, but for line ends and tabs: a model's answer may have any."""
+    return _TERMINAL.sub(" ", text)
 
 
 def bytes_of(text: str) -> int | None:

@@ -17,7 +17,7 @@ from ...core.engine import router_mode
 from ...core.errors import HerdError, InvalidInputError, NotFoundError
 from ...core.supervision.cluster_status import NODE_COLUMNS, as_rows, is_well, summary
 from ...core.supervision.observations import PeerObservation
-from ...core.text import text_table
+from ...core.text import terminal_text, text_table
 from ..common import command, engine_api
 from ..common.output import write, write_error_line, write_line, write_result
 from ..supervisor import heartbeat_client, local_state
@@ -146,7 +146,7 @@ def query_command(arguments: argparse.Namespace) -> int:
             pieces += 1
             text += piece
             if not arguments.json:
-                write(piece)
+                write(terminal_text(piece))
     except HerdError as error:
         write_error_line(f"herdctl query: {error}")
         return EXIT_NO_ANSWER

@@ -258,7 +258,7 @@ def chat(api: Api, prompt: str, max_tokens: int, timeout_s: float) -> Iterator[s
                 f"an answer from {api.endpoint}", _refusal(answer.status, answer.read(300)), LOOK_AT_HEAD
             )
         for event in api_answers.events(answer):
-            for choice in event.get("choices", []):
+            for choice in api_answers.choices(event):
                 if text := "".join(api_answers.piece(choice)):
                     yield text
     except (OSError, ValueError, http.client.HTTPException) as error:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import re
 import threading
 import time
 from collections.abc import Callable
@@ -17,12 +16,11 @@ from http import HTTPStatus
 
 from ...core.errors import reason_of
 from ...core.text import plain
+from ...core.vllm import metrics
+from ...core.vllm.metrics import Counters
 
 HEALTH_S = 2.0
 _LARGEST = 4 << 20
-#: Counters of finished work, and gauges of requests in the engine.
-_COUNTERS = re.compile(r"^vllm:(generation_tokens_total|prompt_tokens_total)(?:\{[^}]*\})? ([0-9.e+]+)$", re.MULTILINE)
-_GAUGES = re.compile(r"^vllm:num_requests_(running|waiting)(?:\{[^}]*\})? ([0-9.e+]+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -69,26 +67,13 @@ def complete(api: VllmApi, timeout_s: float) -> str:
     return ""
 
 
-@dataclass(frozen=True)
-class Counters:
-    """Tokens so far, and requests in the engine; None if the engine does not say."""
-
-    tokens: float | None = None
-    busy: int | None = None
-
-
 def counters(api: VllmApi, timeout_s: float = HEALTH_S) -> Counters:
     """Read the counters."""
     try:
         status, answer = api.ask("GET", "/metrics", timeout_s)
-        text = answer.decode(errors="replace")
-        tokens = [float(value) for _name, value in _COUNTERS.findall(text)]
-        gauges = [float(value) for _name, value in _GAUGES.findall(text)]
-    except (OSError, http.client.HTTPException, ValueError, OverflowError):
+    except (OSError, http.client.HTTPException):
         return Counters()
-    if status != HTTPStatus.OK:
-        return Counters()
-    return Counters(sum(tokens) if tokens else None, int(sum(gauges)) if gauges else None)
+    return metrics.counters(answer.decode(errors="replace")) if status == HTTPStatus.OK else Counters()
 
 
 class HealthPoller:

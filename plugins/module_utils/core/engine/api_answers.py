@@ -10,10 +10,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from ..values import finite
+
 OK, LOADING, UNAUTHORISED = "ok", "loading", 401
 _HEALTH = {200: OK, 503: LOADING}
 _COUNTER_PREFIX = "llamacpp:"
 _DATA, _DONE = b"data: ", b"[DONE]"
+_MOST_TOKENS = 1e9
 # The fields of a slot that change whenever it works.
 _PROGRESS_FIELDS = ("id_task", "is_processing", "n_prompt_tokens_processed", "next_token")
 
@@ -63,13 +66,39 @@ def counters(text: str) -> dict[str, float]:
 
 
 def events(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
-    """Return the events of a streamed completion, from its lines."""
+    """Return the events of a streamed completion, from its lines.
+
+    :raises ValueError: for an event that is no JSON object.
+    """
     for line in lines:
         if line.startswith(_DATA) and line[len(_DATA) :].strip() != _DONE:
-            yield json.loads(line[len(_DATA) :].decode("utf-8", errors="replace"))
+            try:
+                event = json.loads(line[len(_DATA) :].decode("utf-8", errors="replace"))
+            except RecursionError:
+                raise ValueError("an event is nested too deeply") from None
+            if not isinstance(event, dict):
+                raise ValueError(f"an event is a {type(event).__name__}")
+            yield event
+
+
+def choices(event: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the choices of an event; an event about the usage has none."""
+    listed = event.get("choices")
+    return [choice for choice in listed if isinstance(choice, dict)] if isinstance(listed, list) else []
 
 
 def piece(choice: dict[str, Any]) -> tuple[str, str]:
-    """Return the reasoning and the text that a choice of an event adds."""
-    delta = choice.get("delta") or {}
-    return delta.get("reasoning_content") or "", delta.get("content") or ""
+    """Return the reasoning and the text that a choice of an event adds.
+
+    llama.cpp and older releases of vLLM call the reasoning C(reasoning_content), newer ones C(reasoning).
+    """
+    delta = choice.get("delta")
+    if not isinstance(delta, dict):
+        return "", ""
+    reasoning, content = delta.get("reasoning_content") or delta.get("reasoning"), delta.get("content")
+    return reasoning if isinstance(reasoning, str) else "", content if isinstance(content, str) else ""
+
+
+def used_tokens(usage: Any, name: str) -> int:
+    """Return a number of tokens of an answer's C(usage); 0 if it has none."""
+    return int(finite(usage.get(name), 0, _MOST_TOKENS) or 0) if isinstance(usage, dict) else 0

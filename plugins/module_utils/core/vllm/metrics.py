@@ -11,15 +11,29 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from ..text import plain
+from ..values import finite
 
 _LINE = re.compile(r"vllm:(?P<name>[a-z_]+)(?:\{(?P<labels>[^}]*)\})? (?P<value>\S+)")
 _BOUND = re.compile(r'le="([^"]+)"')
 #: Largest number of lines that are read.
 MOST_LINES = 50_000
 _QUANTILES = (0.5, 0.95)
+#: Counters of finished work, and gauges of requests in the engine.
+_TOKENS = frozenset({"generation_tokens_total", "prompt_tokens_total"})
+_REQUESTS = frozenset({"num_requests_running", "num_requests_waiting"})
+
+
+@dataclass(frozen=True)
+class Counters:
+    """Tokens so far, and requests in the engine; None if the engine does not say."""
+
+    tokens: float | None = None
+    busy: int | None = None
 
 
 @dataclass(frozen=True)
@@ -71,26 +85,48 @@ def _at(buckets: Mapping[float, float], bounds: list[float], rank: float) -> flo
     return None
 
 
+def _samples(text: str) -> Iterator[tuple[str, str, float]]:
+    """Yield name, labels and value of each of vLLM's lines. Values out of range, such as NaN, are left out."""
+    for line in text.splitlines()[:MOST_LINES]:
+        if found := _LINE.match(line):
+            value = _number(found["value"])
+            if value is not None:
+                yield found["name"], found["labels"] or "", value
+
+
+def _number(text: str) -> float | None:
+    try:
+        return finite(float(text))
+    except ValueError:
+        return None
+
+
+def counters(text: str) -> Counters:
+    """Read the counters of the text of C(/metrics)."""
+    tokens: float | None = None
+    busy: int | None = None
+    for name, _labels, value in _samples(text):
+        if name in _TOKENS:
+            tokens = (tokens or 0.0) + value
+        elif name in _REQUESTS:
+            busy = (busy or 0) + int(value)
+    return Counters(tokens, busy)
+
+
 def parse(text: str) -> Metrics:
     """Read the text of C(/metrics); values of several engines are added up, the cache's share is the highest."""
     sums: dict[str, float] = defaultdict(float)
     highest: dict[str, float] = defaultdict(float)
     finished: dict[str, int] = defaultdict(int)
     buckets: dict[str, dict[float, float]] = defaultdict(lambda: defaultdict(float))
-    for line in text.splitlines()[:MOST_LINES]:
-        found = _LINE.match(line)
-        try:
-            value = float(found["value"]) if found else math.nan
-        except ValueError:
-            continue
-        if found is None or not math.isfinite(value):
-            continue
-        name, labels = found["name"], found["labels"] or ""
-        if name.endswith("_bucket") and (bound := _BOUND.search(labels)):
-            buckets[name[: -len("_bucket")]][float(bound[1])] += value
+    for name, labels, value in _samples(text):
+        if name.endswith("_bucket") and (found := _BOUND.search(labels)):
+            bound = math.inf if found[1] == "+Inf" else _number(found[1])
+            if bound is not None:
+                buckets[name[: -len("_bucket")]][bound] += value
             continue
         if name == "request_success_total" and (reason := re.search(r'finished_reason="([^"]+)"', labels)):
-            finished[reason[1]] += int(value)
+            finished[plain(reason[1])] += int(value)
         sums[name] += value
         highest[name] = max(highest[name], value)
     return Metrics(

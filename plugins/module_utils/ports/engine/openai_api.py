@@ -126,14 +126,14 @@ class Api:
         for event in self._events(self._send("POST", "/v1/chat/completions", body, stream=True)):
             timings = event.get("timings", timings)
             usage = event.get("usage") or usage
-            for choice in event.get("choices", []):
+            for choice in api_answers.choices(event):
                 thought, words = api_answers.piece(choice)
                 if thought or words:
                     last = time.monotonic() - begin
                     first = round(last, 4) if first is None else first
                 text, reasoning = text + thought + words, reasoning + thought
                 finish = choice.get("finish_reason") or finish
-        count = int(usage.get("completion_tokens", 0))
+        count = api_answers.used_tokens(usage, "completion_tokens")
         took = last - (first or 0.0)
         return Completion(
             text,
@@ -143,7 +143,7 @@ class Api:
             _rate(timings),
             reasoning,
             finish,
-            int(usage.get("prompt_tokens", 0)),
+            api_answers.used_tokens(usage, "prompt_tokens"),
             # A single token, or several in one piece, give no rate.
             round((count - 1) / took, 2) if count > 1 and took >= _SHORTEST_S else None,
         )
@@ -155,7 +155,7 @@ class Api:
     def _events(self, answer: Response) -> Iterator[dict[str, Any]]:
         try:
             yield from api_answers.events(answer.iter_lines())
-        except requests.exceptions.RequestException as error:
+        except (requests.exceptions.RequestException, ValueError) as error:
             raise self._cut(error) from error
 
     def _cut(self, error: Exception) -> RemoteFailureError:

@@ -155,6 +155,8 @@ def test_prompt_from_standard_input(ready: WorkSpace, api: ApiDouble, monkeypatc
         (event("Hel") + DIED, "the answer was cut: status 500: EngineCore encountered an issue"),
         (event("Hel"), "the answer was cut: the stream ended before its last event"),
         ("data: {not json\n\n", "the answer was cut"),
+        ("data: 5\n\n", "the answer was cut: an event is a int"),
+        ("data: [1]\n\n", "the answer was cut: an event is a list"),
     ],
 )
 def test_cut_answer_is_a_failure(ready: WorkSpace, api: ApiDouble, stream: str, words: str) -> None:
@@ -165,6 +167,22 @@ def test_cut_answer_is_a_failure(ready: WorkSpace, api: ApiDouble, stream: str, 
     status, data = ready.json("query", "--prompt", "Hi")
     assert (status, data["exit_status"]) == (1, 1)
     assert words in data["error"]
+
+
+def test_answer_cannot_control_the_terminal(ready: WorkSpace, api: ApiDouble) -> None:
+    api.stream = event("a\x1b]0;title\x07\r\x9b2J\tb\nc") + event(finish="stop") + USAGE
+    assert ready.run("query", "--prompt", "Hi")[1] == "a ]0;title   2J\tb\nc\n"
+    # JSON escapes them.
+    assert ready.json("query", "--prompt", "Hi")[1]["text"] == "a\x1b]0;title\x07\r\x9b2J\tb\nc"
+
+
+def test_usage_that_is_no_number_is_not_counted(ready: WorkSpace, api: ApiDouble) -> None:
+    api.stream = (
+        event("Hello") + event(finish="stop") + 'data: {"choices": [], "usage": {"completion_tokens": "3"}}\n\n'
+    )
+    status, out, err = ready.run("query", "--prompt", "Hi")
+    assert (status, out) == (0, "Hello\n")
+    assert "[0 tokens" in err
 
 
 def test_model_that_only_reasons_is_told(ready: WorkSpace, api: ApiDouble) -> None:

@@ -54,3 +54,31 @@ def test_events_of_a_stream_end_before_done() -> None:
 def test_reasoning_is_separated_from_text() -> None:
     assert api_answers.piece({"delta": {"reasoning_content": "so", "content": None}}) == ("so", "")
     assert api_answers.piece({}) == ("", "")
+
+
+@pytest.mark.parametrize("text", ["5", "[]", '"error"', "null", "{" * 5, "[" * 100_000])
+def test_event_that_is_no_object_is_an_error(text: str) -> None:
+    with pytest.raises(ValueError):
+        list(api_answers.events([f"data: {text}\n".encode()]))
+
+
+@pytest.mark.parametrize("choices", [None, 5, {"delta": {}}, ["a"], [None]])
+def test_choices_that_are_no_objects_are_left_out(choices: Any) -> None:
+    assert api_answers.choices({"choices": choices}) == []
+
+
+@pytest.mark.parametrize("delta", [5, "text", ["a"], {"content": 5, "reasoning": ["x"]}, {"content": {"a": 1}}])
+def test_piece_of_another_type_is_no_text(delta: Any) -> None:
+    assert api_answers.piece({"delta": delta}) == ("", "")
+
+
+@pytest.mark.parametrize(
+    "usage", [None, 5, [], {"n": "8"}, {"n": -1}, {"n": 10**400}, {"n": True}, {"n": float("nan")}]
+)
+def test_tokens_out_of_range_are_none(usage: Any) -> None:
+    assert api_answers.used_tokens(usage, "n") == 0
+
+
+def test_newer_name_of_the_reasoning_is_known() -> None:
+    assert api_answers.piece({"delta": {"reasoning": "so"}}) == ("so", "")
+    assert api_answers.used_tokens({"n": 8}, "n") == 8

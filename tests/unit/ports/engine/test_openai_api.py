@@ -220,6 +220,13 @@ def test_head_without_key_check_is_an_error(url: str) -> None:
         api_health.prove(Api(url, "secret", 5), GIVEN)
 
 
+@pytest.mark.parametrize("odd", [5, [], "error", None])
+def test_event_that_is_no_object_is_an_error(url: str, odd: Any) -> None:
+    Head.pieces = [odd]
+    with pytest.raises(RemoteFailureError, match="a whole answer"):
+        Api(url, "secret", 5).chat_streamed("lab-llama", "hi", 8)
+
+
 def test_interrupted_stream_is_an_error(url: str) -> None:
     Head.cut = True
     with pytest.raises(RemoteFailureError, match="a whole answer"):

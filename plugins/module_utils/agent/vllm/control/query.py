@@ -148,17 +148,11 @@ def first_model(endpoint: Endpoint, timeout_s: float) -> str:
 
 
 def _piece(event: dict[str, Any]) -> Piece:
-    choices = event.get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+    choice = next(iter(api_answers.choices(event)), {})
     reasoning, text = api_answers.piece(choice)
-    delta = choice.get("delta")
-    # vLLM renamed the field; older releases send the other one.
-    newer = delta.get("reasoning") if isinstance(delta, dict) else None
     usage = event.get("usage")
-    return Piece(
-        str(text), str(reasoning or newer or ""), str(choice.get("finish_reason") or ""),
-        usage if isinstance(usage, dict) else None,
-    )  # fmt: skip
+    finish = str(choice.get("finish_reason") or "")
+    return Piece(text, reasoning, finish, usage if isinstance(usage, dict) else None)
 
 
 def chat(endpoint: Endpoint, body: dict[str, Any], timeout_s: float) -> Iterator[Piece]:
@@ -175,7 +169,7 @@ def chat(endpoint: Endpoint, body: dict[str, Any], timeout_s: float) -> Iterator
         answer = connection.getresponse()
         if answer.status != 200:
             raise _refusal(endpoint, answer.status, answer.read(LARGEST))
-        for event in api_answers.events(answer):
+        for event in api_answers.events(iter(lambda: answer.readline(LARGEST), b"")):
             if "error" in event:
                 raise RemoteFailureError.plain(
                     f"the answer was cut: {_message(500, json.dumps(event).encode())}", _SEE_STATUS
@@ -187,7 +181,7 @@ def chat(endpoint: Endpoint, body: dict[str, Any], timeout_s: float) -> Iterator
         raise RemoteFailureError.plain(
             f"nothing came from {endpoint.address} for {timeout_s:g} s", _SEE_STATUS
         ) from None
-    except (OSError, ValueError, AttributeError, http.client.HTTPException) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise RemoteFailureError.plain(f"the answer was cut: {reason_of(error)}", _SEE_STATUS) from error
     finally:
         connection.close()

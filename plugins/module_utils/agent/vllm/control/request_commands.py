@@ -14,7 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ....core.engine import api_answers
 from ....core.errors import HerdError, InvalidInputError, NotFoundError
+from ....core.text import terminal_text
 from ....core.vllm import exit_codes, metrics, model_report
 from ....core.vllm.model_report import ModelReport
 from ...common.output import write, write_error_line, write_line, write_result
@@ -147,9 +149,9 @@ def _ask(arguments: argparse.Namespace, endpoint: query.Endpoint, name: str, pro
         found["finish"] = piece.finish or found["finish"]
         found["usage"] = piece.usage or found["usage"]
         if not arguments.json:
-            write(piece.text)
+            write(terminal_text(piece.text))
     took = time.monotonic() - began
-    count = (found["usage"] or {}).get("completion_tokens") or 0
+    count = api_answers.used_tokens(found["usage"], "completion_tokens")
     rate = round((count - 1) / (took - first), 2) if count > 1 and took > first else None
     facts = {"first_token_s": round(first, 3), "seconds": round(took, 3), "tokens_per_second": rate}
     write_result(arguments.json, {**found, **facts, "model": body["model"]}, "", indent=2)
