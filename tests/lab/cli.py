@@ -12,6 +12,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from . import config, hosts, network, requirements
@@ -34,6 +35,8 @@ def parser() -> argparse.ArgumentParser:
     up.add_argument("--config", default="cluster", help="a TOML file, or the name of one in tests/lab/labs")
     up.add_argument("--bind", action="append", default=[], metavar="HOST:/source:/target[:ro]")
     commands.add_parser("down", help="remove the lab with all that belongs to it")
+    reserve = commands.add_parser("reserve", help="run a command while no other run can reserve the lab")
+    reserve.add_argument("argv", nargs=argparse.REMAINDER, metavar="COMMAND")
 
     start = commands.add_parser("start", help="start a host that is off or has crashed")
     start.add_argument("host", nargs="+")
@@ -101,9 +104,25 @@ def _require(manager: Manager) -> None:
         raise LabError("This machine cannot run a lab:\n" + "\n".join(f"  - {item}" for item in missing))
 
 
+def _words(options: argparse.Namespace) -> list[str]:
+    """Return the words of a command, without the C(--) before it."""
+    return [word for index, word in enumerate(options.argv) if index or word != "--"]
+
+
+def _reserve(manager: Manager, name: str, options: argparse.Namespace) -> int:
+    argv = _words(options)
+    if not argv:
+        raise LabError("reserve needs a COMMAND, which runs while the lab is reserved.")
+    with manager.reserved(name), subprocess.Popen(argv) as process:
+        while True:
+            # The command gets Ctrl-C too, and ends as it wants.
+            with suppress(KeyboardInterrupt):
+                return process.wait()
+
+
 def _shell(manager: Manager, lab: config.Lab, options: argparse.Namespace) -> int:
     host = lab.host(options.host)
-    command = [word for index, word in enumerate(options.argv) if index or word != "--"]
+    command = _words(options)
     if options.nsenter:
         argv = hosts.enter_argv(manager.leader(lab.name, host), command or ["bash", "--login"])
     else:
@@ -136,6 +155,8 @@ def dispatch(options: argparse.Namespace) -> int:
     if command == "down":
         manager.down(name)
         return 0
+    if command == "reserve":
+        return _reserve(manager, name, options)
     if command == "list":
         reports = [manager.report(lab) for lab in manager.names()]
         print(json.dumps(as_json(reports), indent=1) if options.json else as_table(reports))

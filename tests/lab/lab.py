@@ -10,7 +10,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -59,6 +59,27 @@ def ssh_config(places: Places, lab: Lab) -> str:
         f"    ProxyCommand nsenter --net=/run/netns/{lab_namespace(lab.name)} socat - TCP:%h:%p",
     ]
     return "\n".join(lines) + "\n"
+
+
+@contextmanager
+def _lock(path: Path, is_busy: Callable[[str], object]) -> Iterator[None]:
+    """Hold the lock of a file, which its holder may remove.
+
+    :param is_busy: called with the text of the file if another process holds the lock; then it is waited for.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with path.open("a+", encoding="ascii") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                handle.seek(0)
+                is_busy(handle.read(20))
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            # A lock on a removed file protects nothing.
+            if path.exists() and path.stat().st_ino == os.fstat(handle.fileno()).st_ino:
+                yield
+                return
 
 
 class Manager:
@@ -125,19 +146,33 @@ class Manager:
     @contextmanager
     def _locked(self, name: str) -> Iterator[None]:
         """Allow one change of a lab at a time."""
-        path = self.places.run / f".{name}.lock"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        while True:
-            with path.open("w", encoding="ascii") as handle:
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    say(f"waiting for another command that changes lab {name}")
-                    fcntl.flock(handle, fcntl.LOCK_EX)
-                # `down` removes the file; a lock on a removed file protects nothing.
-                if path.exists() and path.stat().st_ino == os.fstat(handle.fileno()).st_ino:
-                    yield
-                    return
+
+        def is_busy(_holder: str) -> None:
+            say(f"waiting for another command that changes lab {name}")
+
+        with _lock(self.places.run / f".{name}.lock", is_busy):
+            yield
+
+    @contextmanager
+    def reserved(self, name: str) -> Iterator[None]:
+        """Reserve a lab's name for a run of several commands.
+
+        :raises LabError: if another run has reserved it.
+        """
+
+        def is_busy(holder: str) -> None:
+            raise LabError(
+                f"Another run uses lab {name} (process {holder or 'unknown'}): wait until it has ended, since this one "
+                "would remove its hosts."
+            )
+
+        path = self.places.run / f".{name}.reserved"
+        with _lock(path, is_busy):
+            path.write_text(str(os.getpid()), encoding="ascii")
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
 
     def up(self, lab: Lab) -> None:
         """Make the lab, or its missing parts; correct parts stay untouched."""
