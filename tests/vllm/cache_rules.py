@@ -14,16 +14,17 @@ from __future__ import annotations
 import json
 import os
 import sys
+from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
 os.environ.update(HF_HUB_OFFLINE="1", VLLM_NO_USAGE_STATS="1", VLLM_LOGGING_LEVEL="ERROR", CUDA_VISIBLE_DEVICES="")
 
-import torch
-
-from vllm.config import ModelConfig
-from vllm.v1 import kv_cache_interface as interface
-from vllm.v1.core import kv_cache_utils
+# Only vLLM's environment has them, so they have no types where this file is checked.
+torch: Any = import_module("torch")
+interface: Any = import_module("vllm.v1.kv_cache_interface")
+kv_cache_utils: Any = import_module("vllm.v1.core.kv_cache_utils")
+ModelConfig: Any = import_module("vllm.config").ModelConfig
 
 TYPES = {1: torch.uint8, 2: torch.bfloat16, 4: torch.float32}
 

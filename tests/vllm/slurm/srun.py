@@ -3,6 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A double of srun: starts the tasks of a step on this machine, and ends the others when one fails."""
 
+from __future__ import annotations
+
 import os
 import signal
 import subprocess
@@ -23,8 +25,8 @@ tasks_file = Path(os.environ["DOUBLE_SLURM"], f"tasks-{argv[-2]}")
 tasks_file.write_text(" ".join(str(task.pid) for task in tasks), encoding="ascii")
 
 
-def copy(rank, task):
-    for line in task.stdout:
+def copy(rank: int, task: subprocess.Popen[bytes]) -> None:
+    for line in task.stdout or ():
         label = f"{rank}: ".encode() if "--label" in options else b""
         sys.stdout.buffer.write(label + line)
         sys.stdout.buffer.flush()
