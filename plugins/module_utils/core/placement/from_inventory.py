@@ -16,6 +16,7 @@ from ..errors import InvalidInputError
 from ..models.metadata import ModelMetadata, from_data
 from ..text import bytes_of
 from . import cuda_memory, remedies, token_rate
+from .context_search import largest_context
 from .kv_cache import CacheSettings
 from .planner import (
     MIB,
@@ -25,7 +26,6 @@ from .planner import (
     PlacementPlan,
     PlacementRequest,
     Planner,
-    largest_context,
     mib,
     rules_of,
 )

@@ -29,10 +29,9 @@ from . import compute_buffer, cuda_memory, host_memory, token_rate
 from .compute_buffer import NEW, OLD, ComputeBufferRules
 from .graph.architectures import LAYERS
 from .graph.device_graph import GraphPart
-from .kv_cache import BLOCK, CacheSettings, cache_bytes, state_bytes
+from .kv_cache import CacheSettings, cache_bytes, state_bytes
 
 MIB = 1 << 20
-_SEARCH_LIMIT = 1 << 24
 # Layers on either side that decide which work of its neighbours a device computes.
 _NEIGHBOURS = 4
 
@@ -395,22 +394,3 @@ def _device_problems(devices: Sequence[DevicePlan]) -> list[str]:
         for device in devices
         if device.left < 0
     ]
-
-
-def largest_context(planner: Planner, split: Mapping[str, int] | None = None) -> int:
-    """Find the largest context of a slot that fits, in whole blocks of cells; 0 if none fits."""
-
-    def fits(context: int) -> bool:
-        return planner.with_cache(context=context).fits(split)
-
-    if not fits(BLOCK):
-        return 0
-    low, high = BLOCK, BLOCK * 2
-    ceiling = planner.metadata.context or _SEARCH_LIMIT
-    while high <= ceiling and fits(high):
-        low, high = high, high * 2
-    high = min(high, ceiling + BLOCK)
-    while high - low > BLOCK:
-        middle = (low + high) // 2 // BLOCK * BLOCK
-        low, high = (middle, high) if fits(middle) else (low, middle)
-    return min(low, ceiling)

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from ..models.metadata import ModelMetadata
+from .context_search import largest_context
 from .kv_cache import BYTES_PER_ELEMENT
-from .planner import PlacementGroup, PlacementHost, Planner, largest_context
+from .planner import PlacementGroup, PlacementHost, Planner
 
 #: Bits per weight of common quantisations, as published for a model of 8 B parameters.
 BITS: Mapping[str, float] = {

@@ -14,6 +14,7 @@ import pytest
 from ansible_collections.herd.inference.plugins.module_utils.core.engine import arguments as engine_arguments
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
 from ansible_collections.herd.inference.plugins.module_utils.core.models.metadata import ModelMetadata, metadata_of
+from ansible_collections.herd.inference.plugins.module_utils.core.placement.context_search import largest_context
 from ansible_collections.herd.inference.plugins.module_utils.core.placement.from_inventory import (
     InventoryGroup,
     limit_bytes,
@@ -27,7 +28,6 @@ from ansible_collections.herd.inference.plugins.module_utils.core.placement.plan
     PlacementHost,
     PlacementRequest,
     Planner,
-    largest_context,
     rules_of,
 )
 from tests.engine.generated.attention import llama, qwen2
