@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags import memory_flags
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags.rules import RULES
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags.subject import Rule
 from ansible_collections.herd.inference.plugins.module_utils.core.vllm import config_keys
@@ -44,6 +45,17 @@ Each rule without a reason in the last column has a test with the engines of bot
 (`make engine-test`, `tests/engine/test_flag_guard.py`).
 
 `make reference` writes this page from `plugins/module_utils/core/engine/flags/rules.py`; do not edit it.
+"""
+
+MEMORY_FLAGS_INTRODUCTION = """
+## Flags that change memory
+
+A setting writes these flags, and the plan counts what they take. In `extra_arguments` they are an error, because no
+plan would see them. A flag without a setting has no plan. The same holds for the variables `LLAMA_ARG_…` of these
+flags in the environment of a unit, and for {variables}.
+
+| flag | changes | write instead |
+|---|---|---|
 """
 
 #: Keys of vLLM's configuration whose value no job gets in an option of its own, with the test that holds them.
@@ -96,7 +108,15 @@ def flag_guard() -> str:
     """Return the page of the flag guard's rules."""
     heads = ("rule", "severity", "program", "trap", "otherwise", "instead", "source", "not shown by the engine because")
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
-    return FLAG_GUARD_INTRODUCTION + "\n" + "\n".join([*lines, *(_row(rule) for rule in RULES)]) + "\n"
+    rules = FLAG_GUARD_INTRODUCTION + "\n" + "\n".join([*lines, *(_row(rule) for rule in RULES)]) + "\n"
+    variables = ", ".join(f"`{name}`" for name in memory_flags.VARIABLES)
+    rows = [_memory_row(flag) for flag in memory_flags.FLAGS]
+    return rules + MEMORY_FLAGS_INTRODUCTION.format(variables=variables) + "\n".join(rows) + "\n"
+
+
+def _memory_row(flag: memory_flags.MemoryFlag) -> str:
+    names = " ".join(f"`{name}`" for name in flag.names.split())
+    return f"| {names} | {flag.effect} | {flag.setting or 'nothing'} |"
 
 
 def action_groups() -> dict[str, list[str]]:

@@ -70,6 +70,10 @@ options:
     description: Memory limit of the head's service, such as V(200G), empty for none.
     type: str
     default: ''
+  environment:
+    description: Variables of the head's unit. One that changes the engine's memory is an error.
+    type: dict
+    default: {}
   models:
     description: All of C(herd_models); other entries of the same model are compared and named as remedies.
     type: dict
@@ -104,6 +108,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.herd.inference.plugins.module_utils.core.engine import arguments as engine_arguments
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags import memory_flags
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 from ansible_collections.herd.inference.plugins.module_utils.core.placement import from_inventory as inventory_placement
 
@@ -138,9 +143,11 @@ def placement(
     reserve_mib: int = 0,
     memory_max: str = "",
     models: Mapping[str, Mapping[str, Any]] | None = None,
+    environment: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     facts = {name: known(hosts[name]) for name in dict.fromkeys([*workers, head]) if name in hosts}
     try:
+        memory_flags.require_planned_variables(environment or {})
         merged = engine_arguments.merged(engine_arguments.profile_named(profiles or {}, profile), settings or {})
         group = inventory_placement.InventoryGroup(
             list(workers), head, facts, use_head_gpus, int(reserve_mib), memory_max

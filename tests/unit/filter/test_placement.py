@@ -48,6 +48,9 @@ def test_filter_reads_only_inventory_variables() -> None:
         ({"settings": {"context": 0}}, "expected context to be a whole number above zero"),
         ({"profile": "none"}, "expected a profile among p"),
         ({"memory_max": "much"}, "expected a limit such as 200G"),
+        ({"environment": {"LLAMA_ARG_SWA_FULL": "1"}}, "expected an environment that changes no memory"),
+        ({"settings": {"extra_arguments": ["--swa-full"]}}, "expected extra_arguments that change no memory"),
+        ({"settings": {"gpu_layers": 9}}, "expected gpu_layers of at least 10"),
     ],
 )
 def test_filter_reports_invalid_input_as_one_sentence(change: dict[str, Any], sentence: str) -> None:

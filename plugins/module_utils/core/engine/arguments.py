@@ -13,6 +13,7 @@ from typing import Any
 
 from ..errors import InvalidInputError
 from .device_order import PlacedDevice, engine_split
+from .flags import memory_flags
 
 # Defaults of all settings. Profiles and the inventory override them.
 DEFAULTS: dict[str, Any] = {
@@ -28,6 +29,11 @@ DEFAULTS: dict[str, Any] = {
     "split_mode": "layer",
     "gpu_layers": 999,
     "cache_ram_mib": 0,
+    "unified_cache": False,
+    "full_window": False,
+    "projector": None,
+    "adapters": [],
+    "draft": None,
     "metrics": True,
     "timeout_s": 600,
     "extra_arguments": [],
@@ -46,6 +52,11 @@ _CHOICES = {
     "split_mode": ("layer",),
 }
 _COUNTS = ("context", "slots", "batch", "ubatch", "gpu_layers", "timeout_s")
+_SWITCHES = ("unified_cache", "full_window")
+# Keys of a further file of the model, with the least number of each; None for text.
+_PROJECTOR: dict[str, int | None] = {"file": None, "mib": 1, "compute_mib": 1}
+_ADAPTER: dict[str, int | None] = {"file": None, "mib": 1}
+_DRAFT: dict[str, int | None] = {"file": None, "tokens": 1}
 # Lowest level at which releases with --load-mode log the placement. Requests stay unlogged.
 _PLACEMENT_VERBOSITY = "4"
 
@@ -73,8 +84,47 @@ def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
     for name in _COUNTS:
         if not isinstance(settings[name], int) or isinstance(settings[name], bool) or settings[name] < 1:
             raise InvalidInputError(f"{name} to be a whole number above zero", repr(settings[name]), "correct it")
+    for name in _SWITCHES:
+        if not isinstance(settings[name], bool):
+            raise InvalidInputError(f"{name} to be true or false", repr(settings[name]), "choose one of them")
+    settings["projector"] = _file_of("projector", settings["projector"], _PROJECTOR)
+    settings["draft"] = _file_of("draft", settings["draft"], _DRAFT)
+    if not isinstance(settings["adapters"], (list, tuple)):
+        raise InvalidInputError("adapters to be a list", repr(settings["adapters"]), "write one item for each adapter")
+    settings["adapters"] = [_file_of("an adapter", adapter, _ADAPTER) for adapter in settings["adapters"]]
     settings["extra_arguments"] = [str(argument) for argument in settings["extra_arguments"]]
+    memory_flags.require_planned(settings["extra_arguments"])
     return settings
+
+
+def _file_of(name: str, given: Any, keys: Mapping[str, int | None]) -> dict[str, Any] | None:
+    """Check a further file of the model; None for none."""
+    if not given:
+        return None
+    if not isinstance(given, Mapping) or set(given) != set(keys):
+        listed = given if not isinstance(given, Mapping) else ", ".join(map(str, given))
+        raise InvalidInputError(f"{name} with {', '.join(keys)}", repr(listed), "write exactly these keys")
+    for key, least in keys.items():
+        value = given[key]
+        if least is None:
+            # The engine takes commas and colons for separators.
+            if not isinstance(value, str) or not value.startswith("/") or any(mark in value for mark in ",:"):
+                raise InvalidInputError(
+                    f"{key} of {name} to be an absolute path without commas and colons", repr(value), "correct it"
+                )
+        elif not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise InvalidInputError(f"{key} of {name} to be a whole number from {least}", repr(value), "correct it")
+    return dict(given)
+
+
+def require_offload(settings: Mapping[str, Any], layers: int) -> None:
+    """Reject a number of offloaded layers that leaves some on the head's processor, which no plan computes."""
+    if settings["gpu_layers"] <= layers:
+        raise InvalidInputError(
+            f"gpu_layers of at least {layers + 1}, for {layers} layers and the output, because plans offload all",
+            f"{settings['gpu_layers']}",
+            "remove gpu_layers from the settings; a model that does not fit needs another remedy of the plan",
+        )
 
 
 def profile_named(profiles: Mapping[str, Mapping[str, Any]], name: str) -> Mapping[str, Any]:
@@ -112,6 +162,7 @@ def head_arguments(
     :param reuse_port: whether to bind with SO_REUSEPORT. Then a port still in TIME_WAIT of a former release can be
         bound, but other processes of the same user can listen there too.
     """
+    require_offload(settings, sum(device.layers for device in devices))
     endpoints = list(dict.fromkeys(device.endpoint for device in devices if device.endpoint))
     argv = ["--model", model_path, "--alias", alias, "--host", listen[0], "--port", str(listen[1])]
     argv += ["--api-key-file", api_key_file]
@@ -126,11 +177,50 @@ def head_arguments(
     argv += ["--device", ",".join(device.name for device in devices)]
     if len(devices) > 1:
         argv += ["--tensor-split", ",".join(str(share) for share in engine_split(devices))]
-    return argv + model_arguments(settings, accepted)
+    if settings["draft"]:
+        argv += _draft_arguments(settings["draft"], devices, accepted)
+    return argv + model_arguments(settings, accepted, devices[0].name)
 
 
-def model_arguments(settings: Mapping[str, Any], accepted: Collection[str]) -> list[str]:
-    """Build the arguments that control how a model is loaded and computed."""
+def draft_device(devices: Sequence[PlacedDevice]) -> str:
+    """Return the device of the draft: the head's last GPU, or none for its processor."""
+    return "none" if devices[-1].endpoint else devices[-1].name
+
+
+def _draft_arguments(draft: Mapping[str, Any], devices: Sequence[PlacedDevice], accepted: Collection[str]) -> list[str]:
+    if "--spec-type" not in accepted:
+        raise InvalidInputError(
+            "a release with --spec-type, for a draft whose memory is planned",
+            "a release without it",
+            "remove draft from the settings, or use 0c1e57098",
+        )
+    return [
+        *("--spec-type", "draft-simple", "--spec-draft-model", str(draft["file"])),
+        *("--spec-draft-n-max", str(draft["tokens"]), "--spec-draft-device", draft_device(devices)),
+    ]
+
+
+def _further_files(settings: Mapping[str, Any], accepted: Collection[str], first: str) -> list[str]:
+    argv = []
+    if settings["projector"]:
+        if "--mmproj-device" not in accepted:
+            raise InvalidInputError(
+                "a release with --mmproj-device, for a projector on the first device",
+                "a release without it",
+                "remove projector from the settings, or use 0c1e57098",
+            )
+        argv += ["--mmproj", str(settings["projector"]["file"])]
+        argv += ["--mmproj-device", first] if first else []
+    if settings["adapters"]:
+        argv += ["--lora", ",".join(str(adapter["file"]) for adapter in settings["adapters"])]
+    return argv
+
+
+def model_arguments(settings: Mapping[str, Any], accepted: Collection[str], first: str = "") -> list[str]:
+    """Build the arguments that control how a model is loaded and computed.
+
+    :param first: the first device, which gets the projector; empty leaves it to the engine.
+    """
     argv = ["--split-mode", str(settings["split_mode"]), "--n-gpu-layers", str(settings["gpu_layers"])]
     # The setting is the context of one slot; the engine divides --ctx-size by its slots.
     argv += ["--ctx-size", str(settings["context"] * settings["slots"]), "--parallel", str(settings["slots"])]
@@ -142,6 +232,9 @@ def model_arguments(settings: Mapping[str, Any], accepted: Collection[str]) -> l
     argv += _load_mode(str(settings["load_mode"]), accepted)
     if settings["cache_ram_mib"] is not None and "--cache-ram" in accepted:
         argv += ["--cache-ram", str(settings["cache_ram_mib"])]
+    argv += ["--kv-unified"] if settings["unified_cache"] else []
+    argv += ["--swa-full"] if settings["full_window"] else []
+    argv += _further_files(settings, accepted, first)
     argv += ["--timeout", str(settings["timeout_s"])]
     if settings["metrics"]:
         argv += ["--metrics"]

@@ -117,7 +117,8 @@ def preset_words(offer: Offer, accepted: Collection[str]) -> list[str]:
     if len(offer.split) > 1:
         words += ["--tensor-split", ",".join(str(share) for share in offer.split)]
     # The router overrides the time-out of a model's process.
-    arguments_of_model = engine_arguments.model_arguments(offer.settings, accepted)
+    first = offer.devices[0] if offer.devices else ""
+    arguments_of_model = engine_arguments.model_arguments(offer.settings, accepted, first)
     at = arguments_of_model.index("--timeout")
     words += arguments_of_model[:at] + arguments_of_model[at + 2 :]
     if offer.sleep_s:

@@ -161,7 +161,7 @@ def _followed(
     cells = mask_cells(metadata, metadata.layers, settings, rules)
     run = Run(
         tokens=tokens,
-        outputs=tokens if rules.reserves_logits else min(settings.slots, tokens),
+        outputs=tokens if rules.reserves_logits else min(settings.outputs, tokens),
         slots=settings.slots,
         streams=settings.streams,
         cells=(cells.get(False, 0), cells.get(True, 0)),
@@ -212,11 +212,11 @@ def device_bytes(
     inputs = _inputs(metadata, len(kinds), settings, rules, flash)
     if rules.float_masks:
         return _old_device(metadata, place, settings, halves, work, inputs)
-    logits = metadata.vocabulary * settings.slots * _FLOAT if place.has_output else 0
+    logits = metadata.vocabulary * settings.outputs * _FLOAT if place.has_output else 0
     if not trunk:
         # Only tokens with a requested output get here.
-        return int(logits + copies * 8 * metadata.width * settings.slots * _FLOAT) + (1 << 18)
-    return int(copies * (inputs + halves) + max(work, logits + 3 * metadata.width * settings.slots * _FLOAT)) + 4096
+        return int(logits + copies * 8 * metadata.width * settings.outputs * _FLOAT) + (1 << 18)
+    return int(copies * (inputs + halves) + max(work, logits + 3 * metadata.width * settings.outputs * _FLOAT)) + 4096
 
 
 def _old_device(

@@ -12,11 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..engine import arguments as engine_arguments
 from ..errors import InvalidInputError
 from ..models.metadata import ModelMetadata, from_data
 from ..text import bytes_of
 from . import cuda_memory, remedies, token_rate
 from .context_search import largest_context
+from .further_files import FurtherFiles
 from .kv_cache import CacheSettings
 from .planner import (
     MIB,
@@ -96,8 +98,50 @@ def limit_bytes(text: Any) -> int:
     return size
 
 
-def request_of(settings: Mapping[str, Any]) -> PlacementRequest:
-    """Translate the head's merged settings into a request for a plan."""
+def planner_of(
+    metadata: ModelMetadata,
+    settings: Mapping[str, Any],
+    group: PlacementGroup,
+    release: str,
+    models: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Planner:
+    """Prepare the plan of a model by merged settings.
+
+    :param models: entries of herd_models, among them that of a draft.
+    """
+    engine_arguments.require_offload(settings, len(metadata.layers))
+    return Planner(metadata, request_of(settings, models or {}), group, rules_of(release))
+
+
+def _draft_of(draft: Mapping[str, Any] | None, models: Mapping[str, Mapping[str, Any]]) -> ModelMetadata | None:
+    """Find the metadata of a draft by its file."""
+    if not draft:
+        return None
+    name = str(draft["file"]).rsplit("/", 1)[-1]
+    for model in models.values():
+        if str(model.get("file", "")).rsplit("/", 1)[-1] == name:
+            metadata = metadata_in(model)
+            if metadata is not None:
+                return metadata
+    raise InvalidInputError(
+        f"an entry of herd_models with the file {name} of the draft and with metadata, so that its memory is known",
+        "none",
+        "describe the draft in herd_models, and run playbooks/lock_models.yml; a router takes no draft",
+    )
+
+
+def further_files_of(settings: Mapping[str, Any], models: Mapping[str, Mapping[str, Any]]) -> FurtherFiles:
+    """Read the files beside a model from merged settings."""
+    projector = settings["projector"]
+    return FurtherFiles(
+        (projector["mib"] + projector["compute_mib"]) * MIB if projector else 0,
+        tuple(adapter["mib"] * MIB for adapter in settings["adapters"]),
+        _draft_of(settings["draft"], models),
+    )
+
+
+def request_of(settings: Mapping[str, Any], models: Mapping[str, Mapping[str, Any]]) -> PlacementRequest:
+    """Translate merged settings into a request for a plan."""
     cache = CacheSettings(
         context=settings["context"],
         slots=settings["slots"],
@@ -105,9 +149,16 @@ def request_of(settings: Mapping[str, Any]) -> PlacementRequest:
         type_v=str(settings["cache_type_v"]),
         ubatch=settings["ubatch"],
         batch=settings["batch"],
+        unified=settings["unified_cache"],
+        full_window=settings["full_window"],
+        drafted=settings["draft"]["tokens"] if settings["draft"] else 0,
     )
     return PlacementRequest(
-        cache, str(settings["flash_attention"]) != "off", str(settings["load_mode"]), settings["cache_ram_mib"] or 0
+        cache,
+        str(settings["flash_attention"]) != "off",
+        str(settings["load_mode"]),
+        settings["cache_ram_mib"] or 0,
+        further_files_of(settings, models),
     )
 
 
@@ -181,7 +232,7 @@ def plan_for(
         for key, other in ((key, metadata_in(model)) for key, model in models.items())
         if other is not None and (other.architecture, other.width, len(other.layers)) == _kin(metadata)
     }
-    planner = Planner(metadata, request_of(settings), group.group(), rules_of(release))
+    planner = planner_of(metadata, settings, group.group(), release, models)
     plan = planner.plan(split)
     return {"known": True, **describe(planner, plan, others)}
 
@@ -251,6 +302,11 @@ def table(planner: Planner, plan: PlacementPlan, data: Mapping[str, Any]) -> str
             f"(bytes moved over memory bandwidth; each of {data['hops']} hops adds its latency, about {HOP_MS} ms on a "
             f"fast network); only a benchmark says what is reached"
         )
+    lines += [
+        f"{device.name}: {mib(device.further)} of the total for projector, adapters and draft"
+        for device in plan.devices
+        if device.further
+    ]
     lines += [_compared(other) for other in data["comparison"]]
     lines += [f"warning: {text}" for text in plan.warnings]
     lines += [f"does not fit: {text}" for text in plan.problems]

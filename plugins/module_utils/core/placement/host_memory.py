@@ -73,7 +73,7 @@ def head_need(
     """
     own = PROCESS + metadata.header * _VOCABULARY_FACTOR + gpus * CUDA_HOST
     own += head_bytes(metadata, settings, rules, copies)
-    own += metadata.vocabulary * 4 * settings.slots
+    own += metadata.vocabulary * 4 * settings.outputs
     # Older releases copy the head's own tensors to private memory in every mode.
     if load_mode != "mmap" or rules.copies_local:
         own += metadata.local

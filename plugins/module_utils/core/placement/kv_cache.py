@@ -40,6 +40,8 @@ class CacheSettings:
     :param context: tokens of one slot.
     :param slots: concurrent requests.
     :param unified: whether the slots share one stream of cells.
+    :param full_window: whether windowed layers keep the whole context.
+    :param drafted: tokens that a draft proposes for each slot; each is a row of the output.
     """
 
     context: int
@@ -49,6 +51,8 @@ class CacheSettings:
     ubatch: int = 512
     batch: int = 2048
     unified: bool = False
+    full_window: bool = False
+    drafted: int = 0
 
     @property
     def streams(self) -> int:
@@ -67,9 +71,14 @@ class CacheSettings:
         """Tokens of the largest micro-batch."""
         return min(self.ubatch, self.batch, self.context * self.slots)
 
+    @property
+    def outputs(self) -> int:
+        """Rows of the output that the engine reserves."""
+        return max(self.slots, min(self.batch, self.slots * (1 + self.drafted)))
+
     def window_cells(self, window: int) -> int:
         """Compute the cells of one stream of a windowed layer."""
-        if not window:
+        if not window or self.full_window:
             return self.cells
         return padded(min(self.cells, window * (self.slots if self.unified else 1) + self.tokens), BLOCK)
 

@@ -10,7 +10,7 @@ the overhead of CUDA is modelled. So a device's total is never less than what th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import permutations
 from typing import Any
 
@@ -25,8 +25,9 @@ from ..engine.device_order import (
 )
 from ..errors import InvalidInputError
 from ..models.metadata import CUDA_PADDING, PADDING, ModelMetadata
-from . import compute_buffer, cuda_memory, host_memory, token_rate
+from . import compute_buffer, cuda_memory, further_files, host_memory, token_rate
 from .compute_buffer import NEW, OLD, ComputeBufferRules
+from .further_files import FurtherFiles
 from .graph.architectures import LAYERS
 from .graph.device_graph import GraphPart
 from .kv_cache import CacheSettings, cache_bytes, state_bytes
@@ -94,11 +95,16 @@ class PlacementRequest:
     flash: bool = True
     load_mode: str = "mmap"
     cache_ram_mib: int = 0
+    further: FurtherFiles = field(default_factory=FurtherFiles)
 
 
 @dataclass(frozen=True)
 class DevicePlan:
-    """Bytes on one device. C(left) stays free beside the reserve; it is negative if the layers do not fit."""
+    """Bytes on one device.
+
+    :param further: bytes of projector, adapters and draft.
+    :param left: bytes that stay free beside the reserve; negative if the layers do not fit.
+    """
 
     name: str
     host: str
@@ -111,6 +117,7 @@ class DevicePlan:
     state: int
     compute: int
     overhead: int
+    further: int
     total: int
     free: int
     reserve: int
@@ -229,7 +236,8 @@ class Planner:
             metadata, place, cache, self.rules, self.copies, self.request.flash, CUDA_PADDING if cuda else PADDING
         )
         overhead = cuda_memory.overhead_bytes(metadata, layers, cache) if cuda else 0
-        total = weights + kept + state + compute + overhead
+        further = self._further(number)
+        total = weights + kept + state + compute + overhead + further
         return DevicePlan(
             name=device.name,
             host=device.host,
@@ -242,12 +250,59 @@ class Planner:
             state=state,
             compute=compute,
             overhead=overhead,
+            further=further,
             total=total,
             free=memory.free,
             reserve=memory.reserve,
             left=memory.free - memory.reserve - total,
             modelled=cuda,
         )
+
+    def _further(self, number: int) -> int:
+        """Compute the bytes of projector, adapters and draft on a device."""
+        files = self.request.further
+        found = further_files.adapter_bytes(self.metadata, self.request.cache, files)
+        found += files.projector if number == 0 else 0
+        # The draft is on the head's last GPU, or on its processor.
+        if files.draft and self.group.head.devices and number == len(self.memories) - 1:
+            draft = self._draft(files.draft, self.memories[number])
+            # It shares the CUDA context of the head's process.
+            found += draft.total - (cuda_memory.CONTEXT if draft.modelled else 0)
+        return found
+
+    def _draft(self, metadata: ModelMetadata, memory: DeviceCapacity) -> DevicePlan:
+        """Place the draft on a device. Its cache has half precision and the whole context."""
+        return self._drafts(metadata, memory).place({self.group.head.name: len(metadata.layers)})[0]
+
+    def _drafts(self, metadata: ModelMetadata, memory: DeviceCapacity) -> Planner:
+        cache = replace(self.request.cache, type_k="f16", type_v="f16", drafted=0)
+        request = replace(self.request, cache=cache, further=FurtherFiles())
+        group = PlacementGroup((), replace(self.group.head, devices=(memory,)))
+        return Planner(metadata, request, group, self.rules)
+
+    def _head_need(self) -> host_memory.HostNeed:
+        """Compute the memory of the head's process, with that of a draft on its processor."""
+        need = host_memory.head_need(
+            self.metadata,
+            self.request.cache,
+            self.rules,
+            self.copies,
+            self.request.load_mode,
+            self.request.cache_ram_mib,
+            gpus=len(self.group.head.devices),
+            state=self.window_state(),
+        )
+        metadata = self.request.further.draft
+        if metadata is None:
+            return need
+        processor = DeviceCapacity(0, 0, is_cuda=False)
+        more = self._drafts(metadata, processor)._head_need()
+        own = need.own + more.own
+        if not self.group.head.devices:
+            draft = self._draft(metadata, processor)
+            own += draft.cache + draft.state + draft.compute
+            own += draft.weights if self.request.load_mode != "mmap" or self.rules.copies_local else 0
+        return replace(need, own=own, mapped=need.mapped + more.mapped)
 
     def best_split(self) -> dict[str, int]:
         """Find the split that leaves the fullest device the most free memory.
@@ -286,7 +341,8 @@ class Planner:
         """Compute the bytes of one slot's windows and recurrent states, which cannot be rolled back."""
         cache = replace(self.request.cache, slots=1)
         return sum(
-            state_bytes(layer, cache) + (cache_bytes(self.metadata, layer, cache) if layer.window else 0)
+            state_bytes(layer, cache)
+            + (cache_bytes(self.metadata, layer, cache) if layer.window and not cache.full_window else 0)
             for layer in self.metadata.layers
         )
 
@@ -296,16 +352,7 @@ class Planner:
             check_split(split, [host.holder for host in self.group.holders], len(self.metadata.layers))
         chosen = dict(split) if split else self.best_split()
         devices = self.place(chosen)
-        head = host_memory.head_need(
-            self.metadata,
-            self.request.cache,
-            self.rules,
-            self.copies,
-            self.request.load_mode,
-            self.request.cache_ram_mib,
-            gpus=len(self.group.head.devices),
-            state=self.window_state(),
-        )
+        head = self._head_need()
         return PlacementPlan(
             devices=tuple(devices),
             split=chosen,
@@ -388,7 +435,9 @@ def _device_problems(devices: Sequence[DevicePlan]) -> list[str]:
     return [
         f"device {device.name} on {device.host}: expected room for {mib(device.total)} ({device.layers} layers: "
         f"weights {mib(device.weights)}, cache {mib(device.cache + device.state)}, compute {mib(device.compute)}"
-        f"{f', CUDA {mib(device.overhead)}' if device.overhead else ''}), found {mib(device.free)} free"
+        f"{f', CUDA {mib(device.overhead)}' if device.overhead else ''}"
+        f"{f', projector, adapters and draft {mib(device.further)}' if device.further else ''}), "
+        f"found {mib(device.free)} free"
         f"{f', of which {mib(device.reserve)} are reserved' if device.reserve else ''}: "
         f"{mib(-device.left)} are missing."
         for device in devices

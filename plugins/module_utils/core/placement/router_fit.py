@@ -18,7 +18,7 @@ from ..engine.arguments import LOAD_MODES
 from ..models.metadata import ModelMetadata
 from . import from_inventory, host_memory, remedies
 from .kv_cache import BYTES_PER_ELEMENT
-from .planner import MIB, DeviceCapacity, PlacementGroup, PlacementHost, PlacementPlan, Planner, mib, rules_of
+from .planner import MIB, DeviceCapacity, PlacementGroup, PlacementHost, PlacementPlan, Planner, mib
 
 _LOCKED = tuple(mode for mode in LOAD_MODES if mode != "mmap")
 _SMALLEST_CONTEXT = 2048
@@ -144,7 +144,7 @@ class _Try:
 
 def _planner(entry: RouterModel, metadata: ModelMetadata, machine: RouterHost, release: str) -> Planner:
     host = PlacementHost(machine.name, machine.devices(), "", int(machine.memory_gib * _GIB))
-    return Planner(metadata, from_inventory.request_of(entry.settings), PlacementGroup((), host), rules_of(release))
+    return from_inventory.planner_of(metadata, entry.settings, PlacementGroup((), host), release)
 
 
 def _need(entry: RouterModel, planner: Planner) -> ModelNeed:

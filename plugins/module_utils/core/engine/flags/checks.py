@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 
 from ..command_line import Argument
+from . import memory_flags
 from . import values as flag_values
 from .dialects import removed, translation
 from .subject import ERROR, WARNING, WORKER, Hit, Subject
@@ -146,6 +147,12 @@ def setting_in_environment(subject: Subject) -> Iterator[Hit]:
     for name in subject.environment or {}:
         if name.startswith("LLAMA_ARG_"):
             yield Hit(f"the variable {name}")
+
+
+def memory_in_environment(subject: Subject) -> Iterator[Hit]:
+    for name, effect, _advice in memory_flags.variables_in(subject.environment or {}):
+        if not name.startswith("LLAMA_ARG_"):
+            yield Hit(f"the variable {name}, which changes {effect}")
 
 
 def no_port(subject: Subject) -> Iterator[Hit]:

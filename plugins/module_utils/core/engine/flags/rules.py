@@ -93,6 +93,12 @@ RULES: tuple[Rule, ...] = (
         _RUN, checks.setting_in_environment,
     ),
     Rule(
+        "memory-in-environment", ERROR, _UNITS, "a variable that changes the engine's memory",
+        "the engine applies it, and the plan is wrong", "remove it",
+        "ggml-cuda.cu, ggml-backend.cpp, llama-kv-cache.cpp and clip.cpp of both releases",
+        checks.memory_in_environment, _NEEDS_CUDA + " or a projector",
+    ),
+    Rule(
         "model-from-network", ERROR, _SERVERS, "a model that the engine downloads itself",
         "unverified bytes are served, and every start needs the network",
         "describe the model in herd_models, so that its files are verified", _RUN, checks.model_from_network,

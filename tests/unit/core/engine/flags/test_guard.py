@@ -99,6 +99,7 @@ TRAPS: list[tuple[str, str, list[str], dict[str, Any], list[str]]] = [
     ("secret-in-arguments", "head", [*RPC, "-hft", "k"], {}, RPC),
     ("secret-in-environment", "head", RPC, {"environment": {"HF_TOKEN": "k"}}, RPC),
     ("setting-in-environment", "head", RPC, {"environment": {"LLAMA_ARG_CTX_SIZE": "1"}}, RPC),
+    ("memory-in-environment", "head", RPC, {"environment": {"GGML_CUDA_ENABLE_UNIFIED_MEMORY": "1"}}, RPC),
     ("model-from-network", "head", [*RPC, "-hf", "a/b"], {}, RPC),
     ("no-port", "head", SLOT, {}, ALONE),
     ("tls-by-half", "head", [*RPC, "--ssl-cert-file", "c"], {}, RPC),
