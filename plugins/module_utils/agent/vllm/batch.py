@@ -102,8 +102,9 @@ def prepare(spec: job_spec.JobSpec) -> int:
         run = job_run.plan(spec, folder.job_id, restarts(), reports, secrets.token_hex(job_run.SECRET_BYTES))
         folder.write_run(run)
     except (HerdError, OSError) as error:
-        log(f"the job cannot start: {reason_of(error)}")
-        folder.write_end(0, {"end": "failed", "is_own": True, "reason": plain(reason_of(error)), "served_s": 0.0})
+        reason = plain(reason_of(error)).rstrip(".")
+        log(f"the job cannot start: {reason}")
+        folder.write_end(0, {"end": "failed", "is_own": True, "reason": reason, "served_s": 0.0})
         return 1
     if run.port != spec.port:
         log(f"port {spec.port} is in use on {run.ranks[0].host}: the API takes port {run.port}")

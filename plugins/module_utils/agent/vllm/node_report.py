@@ -116,10 +116,14 @@ def adapters() -> tuple[str, ...]:
 
 
 def ports_in_use(spec: job_spec.JobSpec) -> tuple[int, ...]:
-    """List the ports in use on any address, among those that the job may take."""
+    """List the ports in use on any address, among those that the job may take.
+
+    Sockets without an owner are what the kernel keeps of closed connections. A server may take their ports, so that a
+    requeued job has its former address.
+    """
     base = spec.master_port_base
     wanted = {*range(base, base + ports.SPAN), *range(spec.port, spec.port + spec.ports)}
-    return tuple(sorted({one.local_port for one in local_state.sockets() if one.local_port in wanted}))
+    return tuple(sorted({one.local_port for one in local_state.sockets() if one.inode and one.local_port in wanted}))
 
 
 def check_folders(folders: Sequence[str]) -> None:
@@ -165,12 +169,15 @@ def check_gpus(spec: job_spec.JobSpec) -> None:
 
 
 def _reverse_lookup(address: str) -> str:
-    """Say whether the look-up of an address's name is slow; empty if it is not."""
+    """Say whether the look-up of an address's name is slow; empty if it is not.
+
+    The ranks listen on IPv6 sockets, and look up the mapped form, which a line of the IPv4 form does not answer.
+    """
     began, ended = time.monotonic(), threading.Event()
 
     def look() -> None:
         with suppress(OSError):
-            socket.gethostbyaddr(address)
+            socket.getnameinfo((f"::ffff:{address}", 0), 0)
         ended.set()
 
     threading.Thread(target=look, daemon=True).start()
@@ -180,7 +187,7 @@ def _reverse_lookup(address: str) -> str:
         return ""
     return (
         f"the name of {address} is not found within {took:.0f} s, and each connection of the ranks waits for it: ask "
-        "the administrators to put the fabric's addresses into /etc/hosts or into the reverse zone"
+        f"the administrators for a line '::ffff:{address} NAME' in /etc/hosts, or for the address in the reverse zone"
     )
 
 

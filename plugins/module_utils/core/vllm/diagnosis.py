@@ -153,12 +153,17 @@ class LogReader:
         return _Hit(CONSEQUENCE, self._number, Diagnosis("unknown-error", what, cure, "README.md", what, _rank(line)))
 
     def diagnosis(self) -> Diagnosis | None:
-        """Return the cause; else what follows from one, else a warning; None if nothing was recognised."""
+        """Return the cause; else what follows from one, else a warning; None if nothing was recognised.
+
+        A warning explains no end that was asked for.
+        """
         hits = sorted(self._hits.values(), key=lambda hit: (hit.weight, hit.number))
         best = hits[0] if hits else None
         if self._other and (best is None or best.weight == WARNING):
             return self._other.diagnosis
-        return best.diagnosis if best else None
+        if best is None or (best.weight == WARNING and self._is_asked):
+            return None
+        return best.diagnosis
 
     def warnings(self) -> list[Diagnosis]:
         """Return the warnings in the order of the log."""

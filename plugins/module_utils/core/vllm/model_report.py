@@ -135,8 +135,8 @@ def of_job(model: str, job: Job, status: JobStatus | None, now: float) -> ModelR
         found = diagnosis.of_pending(job.reason, job.restarts)
         start = job.start if job.start and job.start > now else None
         cure, reason = found.cure.replace("JOB", job.id), found.reason
-        if job.restarts and status is not None and status.phase == job_status.FAILED:
-            reason = f"{reason}; its last run failed: {status.reason}"
+        if status is not None and status.job_id == job.id and status.reason:
+            reason = f"{reason}; its last run: {status.reason}"
         return replace(
             base,
             reason=reason,

@@ -62,6 +62,17 @@ def test_ready_model_is_warned_of_slow_nccl(work: WorkSpace) -> None:
     assert "NCCL uses TCP sockets, not InfiniBand" in out
 
 
+def test_pending_job_says_why_its_last_run_ended(work: WorkSpace) -> None:
+    reason = (
+        "rank 1 on c2: vLLM has ended without being asked, with status 0; requeued (failure 1 of at most 4 in a row)"
+    )
+    work.slurm.picture(
+        line("4711", NAME, "PENDING", "BeginTime", RestartCnt=1), status=work.status("starting", reason=reason)
+    )
+    _status, out, _err = work.run("status")
+    assert reason in out
+
+
 def test_silent_and_failed_jobs_are_told_apart(work: WorkSpace) -> None:
     old = work.status("ready", updated=time.time() - 500)
     work.slurm.picture(RUNNING, status=old)

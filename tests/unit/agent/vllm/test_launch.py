@@ -116,7 +116,7 @@ def test_job_that_requeues_itself_after_a_failure_is_followed_on(work: WorkSpace
     status, _out, err = work.run("launch")
     assert status == 0
     assert f"has failed as job 4711: {lost}" in err
-    assert f"Slurm waits two minutes before it starts a requeued job again; its last run failed: {lost}" in err
+    assert f"Slurm waits two minutes before it starts a requeued job again; its last run: {lost}" in err
 
 
 def test_job_that_is_being_stopped_is_followed_by_a_new_one(work: WorkSpace) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.herd.inference.plugins.module_utils.agent.supervisor import local_state
 from ansible_collections.herd.inference.plugins.module_utils.agent.vllm import (
     engine_process,
     job_files,
@@ -47,6 +48,37 @@ def test_node_reports_its_fabric_and_its_ports(spec: job_spec.JobSpec) -> None:
     assert master in found.taken
     assert found.problem == ""
     assert Path(f"{spec.cache.xdg}/vllm/n2").is_dir()
+
+
+def test_port_of_a_closed_connection_is_free(spec: job_spec.JobSpec) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)):
+            served, _address = server.accept()
+            assert node_report.ports_in_use(replace(spec, port=port)) == (port,)
+            # The side that closes first keeps its socket for a minute.
+            served.close()
+    assert port in [one.local_port for one in local_state.sockets()]
+    assert node_report.ports_in_use(replace(spec, port=port)) == ()
+    with socket.create_server(("127.0.0.1", port)):
+        assert node_report.ports_in_use(replace(spec, port=port)) == (port,)
+
+
+def test_slow_look_up_of_the_form_that_the_ranks_use_is_told(
+    spec: job_spec.JobSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node_report, "_SLOW_S", 0.1)
+    asked = []
+
+    def answer(address: tuple[str, int], _flags: int) -> tuple[str, str]:
+        asked.append(address[0])
+        time.sleep(0.2)
+        return "n1", "0"
+
+    monkeypatch.setattr(socket, "getnameinfo", answer)
+    found = node_report.report(replace(spec, nodes=2), 0, "n1")
+    assert asked == ["::ffff:127.0.0.1"]
+    assert any("a line '::ffff:127.0.0.1 NAME' in /etc/hosts" in note for note in found.notes)
 
 
 def test_facts_of_the_inventory_come_first(spec: job_spec.JobSpec) -> None:

@@ -153,6 +153,24 @@ def test_killed_worker_is_recognised_in_a_captured_log() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "expected"), [("job-worker-killed", "worker-died"), ("job-worker-frozen", "rank-frozen")]
+)
+def test_lost_rank_is_recognised_in_the_captured_log_of_a_job(name: str, expected: str) -> None:
+    lines = log(f"captured/{name}.log")
+    again = next((number for number, line in enumerate(lines) if "start 2: " in line), len(lines))
+    found = diagnose(lines[:again])
+    assert found is not None
+    assert (found.name, found.rank, found.page) == (expected, 1, "rank-lost.md")
+
+
+def test_warning_explains_no_end_that_was_asked_for() -> None:
+    # The second run of this job was cancelled.
+    lines = log("captured/job-worker-killed.log")
+    assert [warning.name for warning in diagnosis.read(lines).warnings()] == ["slow-reverse-lookup"]
+    assert diagnose(lines) is None
+
+
+@pytest.mark.parametrize(
     ("name", "expected"),
     [
         ("option", "unknown-option"),

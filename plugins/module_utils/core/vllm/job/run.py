@@ -149,7 +149,8 @@ def check_reports(reports: Sequence[NodeReport]) -> None:
     """
     for report in reports:
         if report.problem:
-            raise InvalidInputError.plain(f"Rank {report.rank} on {report.host}: {report.problem}", "see the log above")
+            where = f"rank {report.rank} on {report.host}"
+            raise InvalidInputError.plain(f"{where} cannot take part", report.problem.rstrip("."))
         if not report.address:
             raise InvalidInputError("an address on the fabric", f"none on {report.host}", _SET_INTERFACE)
     owners: dict[str, str] = {}

@@ -53,6 +53,14 @@ RULES = (
         "port-taken",
     ),
     rule(
+        "wrong-interface",
+        "with an IPv4 address",
+        r"the interface (?P<interface>\S+) with an IPv4 address, found (?P<found>[^:]{1,200})",
+        "a node has no interface {interface} with an address (it has {found})",
+        "correct nccl.socket_ifname: srun --nodes=2 ip -br address shows the interfaces; empty means automatic",
+        "wrong-interface",
+    ),
+    rule(
         "no-fabric-address",
         "an address on the fabric",
         r"an address on the fabric, found (?P<found>[^:]{1,120})",

@@ -115,7 +115,7 @@ def test_run_is_planned_from_the_reports_of_all_nodes(tmp_path: Any) -> None:
         ([], "found 0: none"),
         ([_report(0), _report(1, address="10.0.0.0")], "10.0.0.0 on n0 and n1"),
         ([_report(0), _report(1, address="")], "none on n1"),
-        ([_report(0), _report(1, problem="no GPU")], "Rank 1 on n1: no GPU"),
+        ([_report(0), _report(1, problem="no GPU")], "rank 1 on n1 cannot take part: no GPU"),
         ([_report(0), job_run.MARK + "{"], "report in JSON"),
         ([_report(0), job_run.MARK + json.dumps({"rank": 1})], "report"),
         ([_report(0), _report(1, address="10.0.0.1; x")], "IPv4 address|at most|line"),
