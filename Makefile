@@ -1,7 +1,7 @@
 # The commands of this clone; `make help` lists them. Environments, builds and root file systems are
 # cached outside the clone, in $HERD_CACHE (default ~/.cache/herd.inference), keyed by their content.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-down test test-slow lint unit compat sanity lab-test scenario chaos soak bench bench-fetch bench-gateway reference engine-test gateway-test browser-test pictures accuracy gateway-lock vllm-lock
+.PHONY: help setup demo demo-down test test-slow lint unit compat sanity lab-test scenario chaos losses soak bench bench-fetch bench-gateway reference engine-test gateway-test browser-test pictures accuracy gateway-lock vllm-lock
 SHELL := /bin/bash
 BIN := .venv/bin
 # `make test` and `make test-slow` are these targets, in this order. Joined ones run at the same time: those that use less
@@ -73,6 +73,9 @@ slow-%: setup
 
 chaos: setup ## Break what can break, and write how long it took to docs/reference/recovery.md
 	@HERD_RECORD=1 $(MAKE) --no-print-directory scenario-chaos
+
+losses: setup ## Take ranks from a job of vLLM, and write how long it took to the same page
+	@HERD_RECORD=1 $(MAKE) --no-print-directory scenario-vllm_two_nodes
 
 soak: setup ## Half an hour of load in which nothing is wrong and the agents must do nothing; written to the same page
 	@HERD_RECORD=1 $(MAKE) --no-print-directory slow-busy

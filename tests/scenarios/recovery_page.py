@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write docs/reference/recovery.md from the measurements of the last runs of `make chaos` and `make soak`."""
+"""Write docs/reference/recovery.md from the last measurements: chaos, soak, and the losses of vLLM's ranks."""
 
 from __future__ import annotations
 
@@ -23,14 +23,24 @@ CHAOS_COLUMNS = (
     "model loads",
     "hands needed",
 )
+VLLM_COLUMNS = (
+    "what happens",
+    "noticed",
+    "all has ended",
+    "client is told",
+    "serves again",
+    "requests failed",
+    "what the job says",
+)
 
 HEAD = """# Recovery
 
 For operators who want to know how long a failure lasts. All times are measured. `make chaos` causes each failure on
 three hosts of the lab under a light load, and writes the first table. `make soak` keeps the lab busy without a failure,
-and writes the second. The numbers are those of the last recorded runs (`bench/results/recovery.json`), on a machine
-with two shared processors and a small model. Times to notice hold for any cluster. Times to serve again grow with the
-time that a model takes to load. What the agents do is on [their page](../operations/agent.md).
+and writes the second. `make losses` takes ranks from a job of vLLM, and writes the third. The numbers are those of the
+last recorded runs (`bench/results/recovery.json`), on a machine with two shared processors and a small model. Times to
+notice hold for any cluster. Times to serve again grow with the time that a model takes to load. What the agents do is
+on [their page](../operations/agent.md).
 """
 
 BREAKS = """
@@ -63,6 +73,24 @@ agents must notice nothing and restart nothing. Their log in that time: {said}. 
 {rows}
 """
 
+LOSSES = """
+## What breaks in a job of vLLM
+
+`make losses`: a real Slurm job of vLLM {version} on the processors of two nodes, tensor parallel size 2, submitted by
+an ordinary user. Times are in seconds. *Noticed*: until the job's status says that it is over. *All has ended*: until
+no process of vLLM is left on either node. *Client is told*: until the client of a running stream has its end. *Serves
+again*: until the job, which requeues itself, answers a request. Of this, Slurm waits for {pause} s
+(`AuthInfo=cred_expire`, 120 s by default), and the rest is the start of vLLM. Nobody repairs anything but the cause.
+The tests enforce 10 s to notice.
+
+"""
+
+LOSS_NOTES = """
+- *Requests failed* were accepted and not answered. Between two starts the port is closed, and clients are refused.
+- vLLM alone notices few of these: its ranks do not watch each other, and `/health` stays 200.
+- A rank that never comes is noticed 10 s after the limit for it (`join`), which the test shortens from 300 to 20 s.
+"""
+
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [heads, ["---"] * len(heads), *rows]
@@ -78,6 +106,12 @@ def chaos_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     times = [_seconds(row[name]) for name in ("noticed", "served", "served_after_return")]
     failed = f"{row['failed']} (and {row['refused']} refused)"
     return (row["what"], *times, failed, _seconds(row["load"]), row["hand"])
+
+
+def vllm_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the cells of one loss of a vLLM job."""
+    times = [_seconds(row[name]) for name in ("noticed", "ended", "told", "served")]
+    return (row["what"], *times, str(row["failed"]), row["reason"])
 
 
 def read_facts(path: Path = FACTS) -> dict[str, Any]:
@@ -106,4 +140,8 @@ def render(facts: Mapping[str, Any]) -> str:
         names = ("what", "answered", "hung_up", "failed", "longest_s")
         rows = "\n".join(f"| {' | '.join(str(phase[name]) for name in names)} |" for phase in busy["phases"])
         text += BUSY.format(minutes=busy["minutes"], rows=rows, said="; ".join(said) or "nothing")
+    if "vllm" in facts:
+        losses = facts["vllm"]
+        text += LOSSES.format(version=losses["version"], pause=losses["pause_s"])
+        text += _table(VLLM_COLUMNS, [vllm_cells(row) for row in losses["rows"]]) + LOSS_NOTES
     return text

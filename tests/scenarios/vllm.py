@@ -6,11 +6,15 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import time
 from pathlib import Path
 from typing import Any
 
+from ..lab import network
+from ..lab.lab import Manager
+from ..lab.naming import Places
 from .slurm import CONTROLLER, SHARED, Answer, Ran, Slurm, until
 
 USER, MODEL, PORT = "scads", "tiny", 8011
@@ -121,6 +125,15 @@ class VllmLab(Slurm):
         """Return the node of a rank."""
         hosts = {int(each["rank"]): str(each["host"]) for each in status["ranks"]}
         return hosts[rank].partition(".")[0]
+
+    def is_clear(self) -> bool:
+        """Return whether no process of vLLM is left on any node."""
+        return all(self.on(node, f"pgrep -u {USER} -f 'VLLM::|vllm serve'").rc == 1 for node in NODES)
+
+    def cable(self, name: str, *, up: bool) -> None:
+        """Unplug or plug in a node's cable of the fabric."""
+        host = Manager(Places.of(os.environ)).lab(self.lab).host(name)
+        network.set_cable(self.lab, host, network.network_of(host, "ib"), up=up)
 
     def signal(self, host: str, title: str, name: str = "KILL") -> None:
         """Send a signal to the processes of the user with a title, which must exist."""

@@ -19,6 +19,15 @@ ROW = {
     "load": 2.0,
     "hand": "none",
 }
+LOSS = {
+    "what": "engine core is killed, generating",
+    "noticed": 2.94,
+    "ended": 7.0,
+    "told": 1.25,
+    "served": 99.5,
+    "failed": 1,
+    "reason": "rank 0 on vasp-01: VLLM::EngineCore has ended without being asked",
+}
 BUSY = {
     "minutes": 30.0,
     "phases": [{"what": "3 clients", "answered": 7, "hung_up": 2, "failed": 0, "longest_s": 1.5}],
@@ -28,7 +37,7 @@ BUSY = {
 
 def test_committed_page_is_that_of_the_last_record() -> None:
     facts = recovery_page.read_facts()
-    assert facts.keys() <= {"chaos", "busy"}
+    assert facts.keys() <= {"chaos", "busy", "vllm"}
     assert recovery_page.PAGE.read_text(encoding="utf-8") == recovery_page.render(facts)
 
 
@@ -47,3 +56,10 @@ def test_page_shows_log_lines_of_a_run_without_failures() -> None:
     said = {"vllm-node1": ["vllm-node2 has not answered for 6 seconds"], "vllm-node2": []}
     text = recovery_page.render({"busy": {**BUSY, "said": said}})
     assert "in that time: vllm-node1: vllm-node2 has not answered for 6 seconds." in text
+
+
+def test_page_shows_the_losses_of_a_vllm_job() -> None:
+    text = recovery_page.render({"vllm": {"version": "0.32.0", "pause_s": 10, "rows": [LOSS]}})
+    assert "vLLM 0.32.0" in text
+    assert "Slurm waits for 10 s" in text
+    assert f"| engine core is killed, generating | 2.9 | 7.0 | 1.2 | 99.5 | 1 | {LOSS['reason']} |" in text
