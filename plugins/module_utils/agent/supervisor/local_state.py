@@ -103,7 +103,8 @@ def children(pid: int) -> list[int]:
 
 def sockets() -> list[proc_net.TcpSocket]:
     """Read the kernel's TCP tables."""
-    paths = (PROC / "net/tcp", PROC / "net/tcp6")
+    # A sandbox that shows processes only (ProcSubset=pid) hides the link /proc/net.
+    paths = (PROC / "self/net/tcp", PROC / "self/net/tcp6")
     return proc_net.parse("".join(path.read_text(encoding="ascii") for path in paths if path.exists()))
 
 

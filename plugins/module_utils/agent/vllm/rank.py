@@ -18,7 +18,6 @@ import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from ...core.errors import HerdError, InsufficientError, reason_of
 from ...core.text import plain
@@ -29,8 +28,17 @@ from ...core.vllm.job import run as job_run
 from ...core.vllm.job import spec as job_spec
 from ..common.log import log_with_time
 from ..common.output import write_line
-from ..slurm.step import open_guard
-from . import engine_process, heartbeat, job_files, leftovers, memory_report, node_report, probe, publisher
+from . import (
+    engine_process,
+    heartbeat,
+    job_files,
+    leftovers,
+    memory_report,
+    node_report,
+    probe,
+    publisher,
+    rank_ports,
+)
 
 TICK_S = 0.1
 #: Seconds between two looks at the processes, and for vLLM's clients to hear that it ends.
@@ -87,6 +95,7 @@ class Rank:
         self.pauses, self.paused_at = watch.PauseDetector(now, limits.pause_s), -PAUSE_LOG_S
         secret = bytes.fromhex(run.secret)
         others = {other: place.address for other, place in enumerate(run.ranks) if other != rank}
+        self.ports: rank_ports.RankPorts | None = None
         self.receiver: heartbeat.HeartbeatReceiver | None = None
         self.sender: heartbeat.HeartbeatSender | None = None
         if others:
@@ -95,13 +104,15 @@ class Rank:
             self.sender = heartbeat.HeartbeatSender(
                 rank, self.here.address, secret, others, run.heartbeat_port, self.heartbeat, watch.EVERY_S
             )
-        self.guards: list[Any] = []
 
     # What others see
 
     def heartbeat(self) -> heartbeat_message.Heartbeat:
         """Return the current heartbeat."""
-        return heartbeat_message.Heartbeat(self.rank, self.phase, self.progress.percent, self.end, plain(self.reason))
+        ports = self.ports.own_ports if self.ports else ()
+        return heartbeat_message.Heartbeat(
+            self.rank, self.phase, self.progress.percent, self.end, plain(self.reason), ports
+        )
 
     def _publish(self) -> None:
         if self.status is None:
@@ -267,7 +278,7 @@ class Rank:
             if verdict := self.step():
                 return verdict
             time.sleep(TICK_S)
-        self._open_guard()
+        self._close_ports()
         if len(self.run_facts.ranks) > 1 and self.rank == 0:
             taken = node_report.ports_in_use(self.spec)
             if self.run_facts.master_port in taken:
@@ -307,13 +318,20 @@ class Rank:
         interface = self.here.interface or "no interface"
         log(f"rank {self.rank} on {self.here.host}: fabric {self.here.address} ({interface})")
 
-    def _open_guard(self) -> None:
-        """Open the rendezvous and the heartbeats to the other ranks, where a guard closes them to all."""
-        if self.spec.guard:
-            wanted = [self.run_facts.heartbeat_port, *([self.run_facts.master_port] if self.rank == 0 else [])]
-            for other, place in enumerate(self.run_facts.ranks):
-                if other != self.rank:
-                    self.guards += [open_guard(self.spec.guard, port, place.address) for port in wanted]
+    def _close_ports(self) -> None:
+        """Close the ports between the ranks to all others, where the site has a guard for it."""
+        if self.spec.guard and len(self.run_facts.ranks) > 1:
+            fixed: dict[str, tuple[int, ...]] = {place.address: () for place in self.run_facts.ranks}
+            fixed[self.run_facts.ranks[0].address] = (self.run_facts.master_port,)
+            self.ports = rank_ports.RankPorts(
+                self.spec.guard, self.here.address, fixed, self.run_facts.port, self._peer_ports, log
+            )
+            self.ports.start()
+
+    def _peer_ports(self) -> dict[str, tuple[int, ...]]:
+        """Return the ports of the other ranks, as their heartbeats report them."""
+        heard = dict(self.receiver.heard) if self.receiver else {}
+        return {self.run_facts.ranks[other].address: last.ports for other, (_at, last) in heard.items()}
 
     def run(self) -> int:
         """Run the rank to its end, and return the exit status."""

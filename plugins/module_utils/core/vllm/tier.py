@@ -20,7 +20,7 @@ from ..slurm.tier_plan import Cluster
 from ..text import bytes_of
 from . import config
 from .config_document import tree
-from .job import builder, script
+from .job import builder, port_request, script
 from .job import spec as job_spec
 
 #: Kind of these tiers in C(herd_tiers).
@@ -108,6 +108,7 @@ def _site(tier: Mapping[str, Any], cluster: Cluster, hosts: Sequence[str], insta
         is_renewed=True,
         tier=tier["name"],
         registry=f"{cluster.paths['shared']}/ai/endpoints",
+        guard=cluster.paths["guard"],
     )
 
 
@@ -145,6 +146,12 @@ def plan_tier(
     if found := problems(tier):
         return {"problems": found, "warnings": []}
     given = settings(document)
+    if (base := given.distributed.master_port_base) < port_request.LOWEST:
+        text = (
+            f"expected distributed.master_port_base from {port_request.LOWEST}, found {base}: the port guard closes no "
+            "lower port."
+        )
+        return {"problems": [f"tier {tier['name']}: {text}"], "warnings": []}
     key = tier["models"][0]
     entry = given.model(key)
     hosts = tier_plan.chosen_hosts({**tier, "nodes": entry.nodes}, cluster)

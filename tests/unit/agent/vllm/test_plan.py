@@ -94,3 +94,12 @@ def test_token_of_the_user_is_sent_to_a_gated_model(work: WorkSpace, home: Path,
     status, data = work.json("plan", "--hub", *H100)
     assert (status, data["plans"][0]["source"]) == (0, "o/n")
     assert "hf_mine" not in json.dumps(data)
+
+
+def test_plan_of_several_nodes_says_that_their_ports_are_open(work: WorkSpace) -> None:
+    configure(work, huggingface_id="zai-org/GLM-4.7-FP8", nodes="2", gpus="8")
+    notes = work.json("plan", "mine", *H100)[1]["plans"][0]["notes"]
+    assert any("The ports between the nodes ask for no secret" in note for note in notes)
+    configure(work, huggingface_id="zai-org/GLM-4.7-FP8", gpus="8")
+    notes = work.json("plan", "mine", *H100)[1]["plans"][0]["notes"]
+    assert not any("ports between" in note for note in notes)

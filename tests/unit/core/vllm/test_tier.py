@@ -87,6 +87,7 @@ def test_job_of_a_tier_is_that_of_a_user_with_other_data() -> None:
     spec = json.loads(large["spec_text"])
     assert (spec["way"], spec["tier"], spec["registry"]) == ("operator", "large", "/cluster/shared/ai/endpoints")
     assert (spec["nodes"], spec["gpus_per_node"], spec["port"]) == (2, 4, 8010)
+    assert spec["guard"] == "/run/herd-guard/guard.sock"
     assert (spec["key_file"], spec["user"]) == ("/etc/herd/tiers/api-keys", "llama")
     assert spec["hosts"]["c1"] == {"address": "10.0.0.1", "fabric": "10.100.0.1", "interface": "ib0"}
     assert (spec["timing"]["drain"], spec["timing"]["settle"]) == (50, 3)
@@ -129,6 +130,7 @@ def test_hosts_of_the_tier_are_those_of_the_job() -> None:
         ({"models": ["glm-4.8"]}, None, "glm-4.7"),
         ({"hosts": ["c1"]}, None, "expected at least 2 hosts for the tier large, found 1"),
         ({}, {}, "expected the configuration of vLLM as herd_vllm, found none"),
+        ({}, {**DOCUMENT, "distributed": {"master_port_base": 9000}}, "master_port_base from 10240, found 9000"),
         ({}, {**DOCUMENT, "slurm": {"account": "ai", "mem_per_gpu": "64GB"}}, "herd_vllm: slurm.mem_per_gpu: expected"),
     ],
 )

@@ -8,11 +8,13 @@ from __future__ import annotations
 import argparse
 import time
 from contextlib import suppress
+from dataclasses import replace
 
 from ....core.errors import HerdError, InvalidInputError
 from ....core.text import size, text_table
 from ....core.vllm import cache_cleanup, exit_codes, memory_plan, model_report
 from ....core.vllm.config import Config
+from ....core.vllm.job import ports
 from ....core.vllm.model_report import ModelReport
 from ....core.vllm.planning import entry as plan_entry
 from ...common.output import write_error_line, write_line, write_result
@@ -152,8 +154,10 @@ def plan_command(arguments: argparse.Namespace) -> int:
             problems.append({"model": model, "error": str(error)})
             text.append(f"{model}: {error}")
             continue
-        plans.append(plan)
         entry = config.model(model)
+        if entry.nodes > 1:
+            plan = replace(plan, notes=(*plan.notes, ports.OPEN_TO_OTHERS))
+        plans.append(plan)
         gpus = f"{entry.gpus} x {gpu.name}"
         text.append(
             "\n".join([f"{model} on {gpus}: {'fits' if plan.fits else 'does not fit'}", *map(_indent, plan.lines())])

@@ -15,6 +15,7 @@ import hmac
 import json
 import struct
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from ...text import CONTROL, LONGEST
 from .. import job_status
@@ -30,6 +31,8 @@ HEAD = _HEAD.size + _CODE
 #: Limit of a body in bytes. A reason of 300 characters has less than half of it, escaped.
 LARGEST = 4096
 MOST_RANKS = 64
+#: Most ports of a rank. A worker has about 14.
+MOST_PORTS = 256
 #: How a rank ended: it was asked to, or it failed.
 DONE, FAILED = "done", "failed"
 
@@ -45,6 +48,7 @@ class Heartbeat:
     :param phase: a phase of the job's status.
     :param end: empty while the rank runs, then C(done) or C(failed).
     :param reason: why it ended.
+    :param ports: ports on which its processes listen, where a port guard closes them to others.
     """
 
     rank: int
@@ -52,6 +56,7 @@ class Heartbeat:
     percent: int = 0
     end: str = ""
     reason: str = ""
+    ports: tuple[int, ...] = ()
 
 
 def greeting(nonce: bytes) -> bytes:
@@ -117,12 +122,21 @@ def open_frame(key: bytes, sequence: int, rank: int, head: bytes, body: bytes) -
     return read(body, rank)
 
 
+def _ports(data: Any) -> tuple[int, ...]:
+    if not isinstance(data, list) or len(data) > MOST_PORTS:
+        raise BadFrameError("a heartbeat with a wrong list of ports")
+    for port in data:
+        if not isinstance(port, int) or isinstance(port, bool) or not 0 < port < 65536:
+            raise BadFrameError("a heartbeat with a wrong port")
+    return tuple(data)
+
+
 def read(body: bytes, rank: int) -> Heartbeat:
     """Read a heartbeat by types and ranges. Unknown fields are an error: all ranks run the same program."""
     try:
         data = json.loads(body)
-        found = Heartbeat(**data)
-    except (ValueError, TypeError, RecursionError) as error:
+        found = Heartbeat(**{**data, "ports": _ports(data.get("ports", []))})
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise BadFrameError(f"no heartbeat: {type(error).__name__}") from error
     numbers = (found.rank, found.percent)
     if any(not isinstance(one, int) or isinstance(one, bool) for one in numbers) or not 0 <= found.percent <= 100:

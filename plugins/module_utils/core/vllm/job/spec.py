@@ -104,7 +104,7 @@ class JobSpec:
     :param requeues: failures in a row after which the job is not requeued; 0 requeues never.
     :param is_renewed: whether the job requeues itself before its time limit.
     :param registry: folder of the endpoint registry; empty without a gateway.
-    :param guard: socket of the port guard, which opens the rendezvous to the other ranks only.
+    :param guard: socket of the port guard, which closes the ports between the ranks to all others; empty without one.
     """
 
     way: str

@@ -89,6 +89,12 @@ def test_greeting_and_introduction_of_strangers_are_refused(raw: bytes) -> None:
         {"reason": "a\nb"},
         {"reason": 5},
         {"unknown": 1},
+        {"ports": [0]},
+        {"ports": [65536]},
+        {"ports": ["22"]},
+        {"ports": [True]},
+        {"ports": 8000},
+        {"ports": [20000] * 257},
     ],
 )
 def test_heartbeat_with_a_wrong_value_is_refused(change: dict[str, object]) -> None:
@@ -102,6 +108,7 @@ def test_body_that_is_no_heartbeat_is_refused(body: bytes) -> None:
         message.read(body, 1)
 
 
-def test_longest_reason_fits_into_a_frame() -> None:
-    beat = replace(BEAT, end="failed", reason="\u00fc" * 300)
+def test_longest_reason_and_all_ports_fit_into_a_frame() -> None:
+    ports = tuple(range(65536 - message.MOST_PORTS, 65536))
+    beat = replace(BEAT, end="failed", reason="\u00fc" * 300, ports=ports)
     assert opened(message.seal(KEY, 0, beat)) == beat
