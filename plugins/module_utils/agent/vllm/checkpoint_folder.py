@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from ...core.errors import InvalidInputError, MismatchError, NotFoundError
+from ...core.errors import InvalidInputError, NotFoundError
 from ...core.vllm.planning import checkpoint
 from ...core.vllm.planning.checkpoint import Checkpoint
 
@@ -36,16 +36,6 @@ class CheckpointFolder:
     def __init__(self, path: Path) -> None:
         self.name = str(path)
         self._path = path
-
-    def read(self, file: str, most: int) -> bytes:
-        """Read a whole file.
-
-        :param most: refuse a larger one.
-        """
-        with self.open(file) as opened:
-            if opened.size > most:
-                raise MismatchError(f"at most {most >> 20} MiB of {opened.name}", f"{opened.size} bytes", "check it")
-            return opened.read(0, opened.size)
 
     @contextlib.contextmanager
     def open(self, file: str) -> Iterator[OpenFile]:

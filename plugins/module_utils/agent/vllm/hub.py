@@ -73,16 +73,6 @@ class HubFolder:
         self._sleep = sleep
         self._opener = urllib.request.build_opener(_Redirects())
 
-    def read(self, file: str, most: int) -> bytes:
-        """Read a whole file.
-
-        :param most: refuse a larger one.
-        """
-        data, size = self.fetch(file, 0, most)
-        if size > most:
-            raise MismatchError(f"at most {most >> 20} MiB of {file} in {self.name}", f"{size} bytes", "check the id")
-        return data
-
     @contextlib.contextmanager
     def open(self, file: str) -> Iterator[RangeSource]:
         """Open a file for reads at offsets. The first request reads most headers whole."""

@@ -17,8 +17,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Union
 
-from .gguf_cursor import Cursor, Source, broken_file
+from .gguf_cursor import Cursor, broken_file
 from .gguf_types import TYPES, padded
+from .source import Source
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)

@@ -6,32 +6,16 @@
 from __future__ import annotations
 
 import struct
-from typing import Any, Protocol
+from typing import Any
 
 from ..errors import MismatchError
+from .source import Source
 
 #: Most bytes of a header and a tensor table.
 MAX_READ = 64 << 20
 #: Most entries of all short arrays. As objects, they take many times their size in the file.
 MAX_KEPT = 1 << 18
 _WINDOW, _MAX_WINDOW = 1 << 16, 4 << 20
-
-
-class Source(Protocol):
-    """A file, or a file on a server that serves ranges.
-
-    :ivar size: bytes of the whole file.
-    :ivar name: its name in errors.
-    """
-
-    @property
-    def size(self) -> int: ...
-
-    @property
-    def name(self) -> str: ...
-
-    def read(self, offset: int, length: int) -> bytes:
-        """Read bytes at an offset, fewer only at the end."""
 
 
 def broken_file(name: str, expected: str, found: str) -> MismatchError:

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from ..errors import MismatchError
-from . import gguf, gguf_cursor, gguf_summary, metadata
+from . import gguf, gguf_summary, metadata
+from .source import Source
 
 
 def metadata_of_files(
-    folder: str, name: str, opened: Callable[[str], AbstractContextManager[gguf_cursor.Source]]
+    folder: str, name: str, opened: Callable[[str], AbstractContextManager[Source]]
 ) -> metadata.ModelMetadata:
     """Read the headers of a file, or of all shards if it is the first one.
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
-from ...core.errors import AccessDeniedError, MismatchError, NotFoundError, RemoteFailureError
+from ...core.errors import AccessDeniedError, NotFoundError
 from ...core.vllm.planning import hub_address
 from ..download.http_client import HttpClient
 from ..models.gguf_source import FileSource, RemoteSource, open_file
@@ -36,21 +36,6 @@ class HubFolder:
         self._client = HttpClient(token=token, trusted=(endpoint,), timeout=timeout, connections=2)
         self._has_token = bool(token)
 
-    def read(self, file: str, most: int) -> bytes:
-        """Read a whole file.
-
-        :param most: refuse a larger one.
-        """
-        with self.open(file) as source:
-            if source.size > most:
-                raise MismatchError(
-                    f"at most {most >> 20} MiB of {source.name}", f"{source.size} bytes", "check the id"
-                )
-            data = source.read(0, source.size)
-        if len(data) != source.size:
-            raise RemoteFailureError(f"{source.size} bytes of {source.name}", str(len(data)), "run again")
-        return data
-
     @contextlib.contextmanager
     def open(self, file: str) -> Iterator[RemoteSource]:
         """Open a file for reads at offsets."""
@@ -66,16 +51,6 @@ class LocalFolder:
     def __init__(self, path: Path) -> None:
         self.name = str(path)
         self._path = path
-
-    def read(self, file: str, most: int) -> bytes:
-        """Read a whole file.
-
-        :param most: refuse a larger one.
-        """
-        with self.open(file) as source:
-            if source.size > most:
-                raise MismatchError(f"at most {most >> 20} MiB of {source.name}", f"{source.size} bytes", "check it")
-            return source.read(0, source.size)
 
     @contextlib.contextmanager
     def open(self, file: str) -> Iterator[FileSource]:

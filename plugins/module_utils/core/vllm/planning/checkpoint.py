@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ...errors import MismatchError, NotFoundError
+from ...models.source import Source
 from . import model_config, safetensors, weights
 from .model_config import ModelShape
 from .strict_json import broken, parse_object
@@ -36,15 +37,11 @@ class CheckpointFolder(Protocol):
     @property
     def name(self) -> str: ...
 
-    def read(self, file: str, most: int) -> bytes:
-        """Read a whole file.
+    def open(self, file: str) -> AbstractContextManager[Source]:
+        """Open a file for reads at offsets.
 
-        :param most: refuse a larger one.
         :raises NotFoundError: if it does not exist.
         """
-
-    def open(self, file: str) -> AbstractContextManager[safetensors.Source]:
-        """Open a file for reads at offsets."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +63,7 @@ def read(folder: CheckpointFolder, report: Callable[[int, int], object] = lambda
 
     :param report: receives the number of files that are read, and of all files.
     """
-    config = folder.read(CONFIG, MAX_CONFIG)
+    config = _whole(folder, CONFIG, MAX_CONFIG)
     index = _index(folder)
     files = tuple(sorted(set(index.values()))) or (SINGLE,)
     found: dict[str, safetensors.Tensor] = {}
@@ -90,10 +87,25 @@ def read(folder: CheckpointFolder, report: Callable[[int, int], object] = lambda
     return Checkpoint(folder.name, shape, weights.of_tensors(found, shape), files, len(found))
 
 
+def _whole(folder: CheckpointFolder, file: str, most: int) -> bytes:
+    """Read a whole file.
+
+    :param most: refuse a larger one.
+    """
+    with folder.open(file) as source:
+        size, name = source.size, source.name
+        if size > most:
+            raise MismatchError(f"at most {most >> 20} MiB of {name}", f"{size} bytes", "check the model")
+        data = source.read(0, size)
+    if len(data) != size:
+        raise broken(name, f"{size} bytes", f"{len(data)}: the file has become shorter")
+    return data
+
+
 def _index(folder: CheckpointFolder) -> Mapping[str, str]:
     """Read the file of each tensor; nothing without an index, where one file has all."""
     try:
-        data = folder.read(INDEX, MAX_INDEX)
+        data = _whole(folder, INDEX, MAX_INDEX)
     except NotFoundError:
         return {}
     where = f"{INDEX} of {folder.name}"

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
+from ...models.source import Source
 from .strict_json import broken, parse_object
 
 #: Most bytes of a header, above the largest known: 2.6 MB for the 18 000 tensors of GLM-4.6V in one file. The library
@@ -50,23 +51,6 @@ BITS: Mapping[str, int] = {
     "I64": 64,
     "U64": 64,
 }
-
-
-class Source(Protocol):
-    """A file, or a file on a server that serves ranges.
-
-    :ivar size: bytes of the whole file.
-    :ivar name: its name in errors.
-    """
-
-    @property
-    def size(self) -> int: ...
-
-    @property
-    def name(self) -> str: ...
-
-    def read(self, offset: int, length: int) -> bytes:
-        """Read bytes at an offset, fewer only at the end."""
 
 
 @dataclass(frozen=True)
