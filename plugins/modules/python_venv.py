@@ -76,7 +76,6 @@ from typing import Any
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import NotFoundError
 from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, run_module
-from ansible_collections.herd.inference.plugins.module_utils.ports import files
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import python_venv
 
 
@@ -93,21 +92,17 @@ def result(module: HerdModule) -> dict[str, Any]:
         return {"changed": True, "path": str(root / "new"), "installed": True, "removed": []}
     folder = root / python_venv.name(given["lock"], interpreter.version)
     is_missing = not python_venv.is_complete(folder)
-    if is_missing and given["wheels"] and not Path(given["wheels"]).is_dir():
-        raise NotFoundError("the folder of wheels " + given["wheels"], "none", "copy it to this host, or mount it")
-    if is_missing and not check_mode:
-        wanted = python_venv.Installation(given["lock"], given["index"], given["wheels"])
-        with python_venv.locked(root):
-            if not python_venv.is_complete(folder):
-                python_venv.install(folder, interpreter, wanted)
-    surplus = python_venv.surplus(root, folder.name)
-    for path in surplus if not check_mode else ():
-        files.remove(path)
+    if is_missing:
+        python_venv.check_wheels(given["wheels"])
+        if not check_mode:
+            wanted = python_venv.Installation(given["lock"], given["index"], given["wheels"])
+            python_venv.install_missing(folder, interpreter, wanted)
+    removed = python_venv.remove_surplus(root, folder.name, check_mode=check_mode)
     return {
-        "changed": is_missing or bool(surplus),
+        "changed": is_missing or bool(removed),
         "path": str(folder),
         "installed": is_missing,
-        "removed": [str(path) for path in surplus],
+        "removed": removed,
     }
 
 

@@ -138,13 +138,6 @@ def used_by_jobs(root: Path, jobs: str) -> set[str]:
     return found
 
 
-def install(folder: Path, interpreter: python_venv.Interpreter, wanted: python_venv.Installation) -> None:
-    """Install the environment, unless another run did it meanwhile."""
-    with python_venv.locked(folder.parent):
-        if not python_venv.is_complete(folder):
-            python_venv.install(folder, interpreter, wanted)
-
-
 def result(module: HerdModule) -> dict[str, Any]:
     """Install the environment if it is missing, switch to it, and return the module's result."""
     given, check_mode = module.params, module.check_mode
@@ -157,8 +150,7 @@ def result(module: HerdModule) -> dict[str, Any]:
         environment.check_machine(release, interpreter.machine, interpreter.glibc)
     if release.version not in given["locks"]:
         raise NotFoundError(f"a lock of vLLM {release.version}", "none", f"add vllm-{release.version}.txt to the role")
-    if given["wheels"] and not Path(given["wheels"]).is_dir():
-        raise NotFoundError("the folder of wheels " + given["wheels"], "none", "copy it to this host, or mount it")
+    python_venv.check_wheels(given["wheels"])
     lock = given["locks"][release.version]
     folder = root / python_venv.name(lock, interpreter.version)
     progress_file, link = folder / "progress.json", root / CURRENT
@@ -172,23 +164,21 @@ def result(module: HerdModule) -> dict[str, Any]:
             is_complete=True,
             on_package=lambda done, total, what: progress.update(what, done, total),
         )
-        install(folder, interpreter, wanted)
+        python_venv.install_missing(folder, interpreter, wanted)
         progress.finish()
     is_switched = not link.is_symlink() or link.readlink() != Path(folder.name)
     if is_switched and not check_mode:
         files.point(link, Path(folder.name))
-    surplus = python_venv.surplus(root, folder.name, tuple(used_by_jobs(root, given["jobs"])))
-    for path in surplus if not check_mode else ():
-        files.remove(path)
+    removed = python_venv.remove_surplus(root, folder.name, tuple(used_by_jobs(root, given["jobs"])), check_mode)
     return {
-        "changed": is_missing or is_switched or bool(surplus),
+        "changed": is_missing or is_switched or bool(removed),
         "version": release.version,
         "cuda": release.cuda,
         "path": str(folder),
         "remark": release.remark,
         "progress_file": str(progress_file),
         "installed": is_missing,
-        "removed": [str(path) for path in surplus],
+        "removed": removed,
     }
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Callable
 
 from ...core.errors import InsufficientError, NotFoundError, RemoteFailureError
-from .. import commands
+from .. import commands, files
 from . import processes, selinux
 
 #: Marks a complete environment. It is written last.
@@ -133,6 +133,33 @@ def locked(root: Path) -> Iterator[None]:
         with suppress(OSError):
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield
+
+
+def check_wheels(folder: str) -> None:
+    """Check that the folder of wheels is there, if one is named.
+
+    :raises NotFoundError: if it is not.
+    """
+    if folder and not Path(folder).is_dir():
+        raise NotFoundError(f"the folder of wheels {folder}", "none", "copy it to this host, or mount it")
+
+
+def install_missing(folder: Path, interpreter: Interpreter, wanted: Installation) -> None:
+    """Install an environment, unless another run did it meanwhile.
+
+    :raises RemoteFailureError: if a wheel is missing or has another hash.
+    """
+    with locked(folder.parent):
+        if not is_complete(folder):
+            install(folder, interpreter, wanted)
+
+
+def remove_surplus(root: Path, wanted: str, used: Sequence[str] = (), check_mode: bool = False) -> list[str]:
+    """Remove the environments that C(surplus) returns, and return their paths."""
+    found = surplus(root, wanted, used)
+    for path in found if not check_mode else ():
+        files.remove(path)
+    return [str(path) for path in found]
 
 
 def install(folder: Path, interpreter: Interpreter, wanted: Installation) -> None:
