@@ -116,6 +116,7 @@ removed:
 """
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -130,11 +131,14 @@ CURRENT = "current"
 
 
 def used_by_jobs(root: Path, jobs: str) -> set[str]:
-    """Return the names of the environments that job specifications name."""
+    """Return the names of the environments that job specifications name, which have no links in their paths."""
+    roots = "|".join(re.escape(str(path)) for path in (root, root.resolve()))
+    named = re.compile(rf'"(?:{roots})/([0-9a-f]{{12}})["/]')
     found: set[str] = set()
     for path in Path(jobs).rglob("*.json") if jobs else ():
-        text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-        found |= set(re.findall(rf'"{re.escape(str(root))}/([0-9a-f]{{12}})["/]', text))
+        # A job that ends may remove a file meanwhile.
+        with suppress(OSError):
+            found.update(named.findall(path.read_text(encoding="utf-8", errors="replace")) if path.is_file() else ())
     return found
 
 

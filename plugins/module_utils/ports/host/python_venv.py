@@ -108,8 +108,10 @@ def is_complete(folder: Path) -> bool:
 
 def _in_use(root: Path) -> set[str]:
     """Return the names of the environments whose interpreter runs."""
-    programs = (Path(*processes.arguments_of(int(entry.name))[:1]) for entry in processes.PROC.glob("[0-9]*"))
-    return {program.relative_to(root).parts[0] for program in programs if root in program.parents}
+    programs = [Path(*processes.arguments_of(int(entry.name))[:1]) for entry in processes.PROC.glob("[0-9]*")]
+    # A program's path may have the links of the given one, or none.
+    roots = (root, root.resolve())
+    return {program.relative_to(one).parts[0] for program in programs for one in roots if one in program.parents}
 
 
 def surplus(root: Path, wanted: str, used: Sequence[str] = ()) -> list[Path]:

@@ -89,6 +89,23 @@ def test_environment_that_a_job_names_is_not_removed(
     assert run(capsys, {**given, "locks": changed, "jobs": str(tmp_path / "jobs")})["removed"] == [first]
 
 
+def test_environment_of_a_job_stays_although_the_work_space_is_named_by_a_link(
+    given: dict[str, Any], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "disk" / "jobs").mkdir(parents=True)
+    (tmp_path / "ws").symlink_to(tmp_path / "disk")
+    jobs = str(tmp_path / "ws" / "jobs")
+    linked = {**given, "root": str(tmp_path / "ws" / "venv"), "jobs": jobs}
+    first = run(capsys, linked)["path"]
+    # A job's specification has the path without links; a file that a job removes meanwhile is no error.
+    text = json.dumps({"vllm": f"{Path(first).resolve()}/bin/vllm"})
+    (tmp_path / "disk" / "jobs" / "m-1.json").write_text(text, encoding="utf-8")
+    (tmp_path / "disk" / "jobs" / "gone.json").symlink_to(tmp_path / "nothing")
+    for number in range(2):
+        changed = {"0.32.0": given["locks"]["0.32.0"] + f"# {number}\n"}
+        assert not run(capsys, {**linked, "locks": changed})["removed"]
+
+
 def test_volta_gets_its_release_with_a_remark(given: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     found = run(capsys, {**given, "capabilities": ["7.0"]})
     assert found["version"] == "0.19.1"
