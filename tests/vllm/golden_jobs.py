@@ -10,6 +10,7 @@ commit it.
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 from ansible_collections.herd.inference.plugins.module_utils.agent.vllm import config_file
@@ -71,11 +72,12 @@ def text_of(spec: job_spec.JobSpec) -> str:
 def texts() -> dict[str, str]:
     """Return all files by their names."""
     settings: config.Config = config_file.load(CONFIGURATION)
-    return {
-        f"{key}.{way}.txt": text_of(builder.build(settings, key, site))
-        for key in settings.models
-        for way, site in SITES.items()
-    }
+    found = {}
+    for key, entry in settings.models.items():
+        for way, site in SITES.items():
+            here = replace(site, nodelist=site.nodelist[: entry.nodes])
+            found[f"{key}.{way}.txt"] = text_of(builder.build(settings, key, here))
+    return found
 
 
 if __name__ == "__main__":

@@ -300,6 +300,12 @@ def check(spec: JobSpec) -> None:
         raise invalid("a way and a device that exist", (spec.way, spec.device), _REMEDY)
     if spec.nodes == 0 or not spec.names or spec.port < _UNPRIVILEGED or spec.master_port_base < _UNPRIVILEGED:
         raise invalid("nodes, names and unprivileged ports", (spec.nodes, spec.names, spec.port), _REMEDY)
+    if len(spec.nodelist) > spec.nodes:
+        raise InvalidInputError(
+            f"at most {spec.nodes} hosts in the nodelist of a job on {spec.nodes} nodes",
+            ",".join(spec.nodelist),
+            "name as many hosts as the model has nodes, or exclude the other hosts",
+        )
     _check_secrets(spec)
 
 

@@ -72,6 +72,7 @@ def test_fingerprint_follows_every_value(spec: job_spec.JobSpec) -> None:
         ("model", "../x"),
         ("tier", "Upper"),
         ("nodelist", ("n1", "n 2")),
+        ("nodelist", ("n1", "n2", "n3")),
         ("environment", {"VLLM_API_KEY": "secret"}),
         ("environment", {"A B": "1"}),
         ("arguments", ("--api-key=secret",)),
