@@ -176,7 +176,7 @@ def end(spec: job_spec.JobSpec, status: int, is_ended_by_slurm: bool) -> int:
         folder.add_failure(requeue.Failure(time.time(), ending.served_s))
     log(f"the ranks have ended (srun: {status}): {decision.reason}")
     _forget_endpoint(spec, folder.job_id)
-    # A job that is requeued has not ended: whoever follows it waits on.
+    # A requeued job has not ended: a launch that follows it waits on.
     phases = {requeue.END: job_status.ENDED, requeue.FAIL: job_status.FAILED}
     phase = phases.get(decision.action, job_status.STARTING)
     former = folder.read_status() or job_status.JobStatus(folder.job_id, spec.model, phase)

@@ -101,7 +101,7 @@ def _temporary() -> Path:
 class Scratch:
     """A folder on the node for sockets, temporary files and the engine's configuration. It is locked while it is used.
 
-    :ivar path: its path, of mode 0700 and with a name that nobody can foresee.
+    :ivar path: its path, of mode 0700 and with a name that other users cannot foresee.
     """
 
     def __init__(self, job_id: str) -> None:

@@ -427,7 +427,7 @@ def run_rank(
     signals: queue.SimpleQueue[str] = queue.SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _frame: signals.put(signal.Signals(received).name))
-    # Slurm sends these to the batch script only. Where somebody sends them to all, the ranks go on.
+    # Slurm sends these to the batch script only. A rank that gets one goes on.
     # They are not ignored, since vLLM would inherit that.
     for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):
         signal.signal(number, lambda _received, _frame: None)

@@ -22,7 +22,7 @@ DAY_S = 86400.0
 _REMEDY = "set it to a directory of yours, such as a work space, in config.yaml"
 #: A cache is at least so deep: C(/scratch/user) or C(/home/user/.cache).
 _LEAST_PARTS = 2
-#: Directories of the system in which nobody's cache is.
+#: Directories of the system, which hold no user's cache.
 _SYSTEM = frozenset({"bin", "boot", "dev", "etc", "lib", "lib64", "proc", "root", "run", "sbin", "sys", "usr"})
 _MODEL = re.compile(r"models--[A-Za-z0-9._-]+")
 _JOB = re.compile(r"\d+")

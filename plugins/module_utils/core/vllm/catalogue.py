@@ -17,8 +17,8 @@ from .planning.model_config import CHUNKED, FULL, LATENT, SLIDING, AttentionLaye
 from .planning.weights import WeightBytes
 
 _LLAMA_GATE = (
-    "accept Meta's licence on the model's page of the Hub. Its use policy grants persons and companies of the European "
-    "Union no rights to multimodal Llama 4 models"
+    "accept Meta's licence on the model's page of the Hub. Its use policy (https://www.llama.com/llama4/use-policy/) "
+    "grants persons domiciled and companies based in the European Union no rights to multimodal Llama 4 models"
 )
 
 

@@ -25,7 +25,7 @@ GPU_QUERY = ("--query-gpu=name,compute_cap,driver_version", "--format=csv,nohead
 _CAPABILITY = re.compile(r"([1-9][0-9]?)\.([0-9])")
 #: Longest path of the work space: it is in the first line of programs (128 bytes) and in names of sockets (108 bytes).
 LONGEST_PATH = 70
-#: Marks of a path that nobody has filled in.
+#: Placeholders of the example, which a user must replace.
 PLACEHOLDERS = ("YOUR_", "<", ">")
 
 

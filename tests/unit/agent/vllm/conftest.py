@@ -103,6 +103,7 @@ def work(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     snapshot = home / ".cache/huggingface/hub/models--openai--gpt-oss-20b/snapshots/abc"
     snapshot.mkdir(parents=True)
     (snapshot / "config.json").write_text("{}", encoding="utf-8")
+    (snapshot / "pytorch_model.bin").write_bytes(b"")
     (path / "config.yaml").write_text(CONFIG, encoding="utf-8")
     slurm = SlurmDouble(tmp_path / "bin", path)
     monkeypatch.setenv("PATH", f"{slurm.bin}:/usr/bin:/bin")

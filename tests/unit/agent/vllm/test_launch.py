@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.agent.vllm.control import launcher
-from tests.unit.agent.vllm.conftest import MODEL, WorkSpace
+from tests.unit.agent.vllm.conftest import ID, MODEL, WorkSpace
 from tests.unit.agent.vllm.slurm_double import REFUSED, line
 
 NAME = f"vllm-{MODEL}"
@@ -208,6 +210,41 @@ def test_model_that_is_not_downloaded_is_refused_with_the_command(work: WorkSpac
     assert "openai/gpt-oss-120b is not in " in err
     assert "venv/current/bin/hf download openai/gpt-oss-120b" in err or "/bin/hf download openai/gpt-oss-120b" in err
     assert work.slurm.calls("sbatch") == []
+
+
+def test_download_that_is_not_complete_is_refused_before_the_submission(work: WorkSpace, home: Path) -> None:
+    work.slurm.empty()
+    snapshot = home / ".cache/huggingface/hub/models--openai--gpt-oss-20b/snapshots/abc"
+    (snapshot / "pytorch_model.bin").unlink()
+    files = {"a.weight": "model-00001-of-00002.safetensors", "b.weight": "model-00002-of-00002.safetensors"}
+    (snapshot / "model.safetensors.index.json").write_text(json.dumps({"weight_map": files}), encoding="utf-8")
+    status, _out, err = work.run("launch")
+    assert status == 2
+    assert f"the download of {ID} is not complete (expected the file {snapshot}/model-00001-of-00002.safetensors" in err
+    assert f"hf download {ID}" in err
+    assert work.slurm.calls("sbatch") == []
+
+
+def test_folder_without_all_files_is_refused_with_its_line(
+    work: WorkSpace, tmp_path: Path, change_config: Callable[[str, str], None]
+) -> None:
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "config.json").write_text("{}", encoding="utf-8")
+    change_config(f"    huggingface_id: {ID}\n", f"    huggingface_id: {ID}\n    path: {tmp_path}/m\n")
+    work.slurm.empty()
+    status, _out, err = work.run("launch")
+    assert status == 2
+    assert re.search(r"config.yaml:\d+: models.gpt-oss-20b.path: the model is not complete: .*/model.safetensors", err)
+
+
+def test_expected_start_is_that_of_the_test_until_the_queue_has_one(work: WorkSpace) -> None:
+    far = "sbatch: Job 4711 to start at 2099-11-29T17:53:18 using 2 processors on nodes c1 in partition capella\n"
+    work.slurm.put("test-only", far)
+    work.slurm.empty()
+    work.slurm.picture(line("4711", NAME, "PENDING", "Priority"))
+    status, data = work.json("launch", "--timeout", "0.1")
+    assert status == 5
+    assert data["expected_start_iso"].startswith("2099-11-2")
 
 
 def test_model_that_does_not_fit_is_refused_with_what_would(work: WorkSpace) -> None:

@@ -15,7 +15,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from ....core import timefmt
 from ....core.errors import HerdError, InvalidInputError, RemoteFailureError
 from ....core.slurm import submission
 from ....core.slurm.queue import Job
-from ....core.vllm import cache_cleanup, diagnosis, exit_codes, job_status, model_report
+from ....core.vllm import diagnosis, exit_codes, job_status, model_report
 from ....core.vllm.config import Config
 from ....core.vllm.job import builder
 from ....core.vllm.job import script as job_script
@@ -50,6 +51,8 @@ MOST_ABSENCES = 3
 LOCK_S = 120.0
 #: Following ends if a job has had a reason for so long with which it never starts.
 NEVER_S = 60.0
+#: With it, vLLM may load something else than safetensors files, or nothing.
+_LOAD_FORMAT = "--load-format"
 _WAITS_FOR_NODES = ("Resources", "Priority", "QOS", "Assoc", "ReqNodeNotAvail")
 
 
@@ -105,6 +108,8 @@ class Launcher:
         self.spec = builder.build(config, model, user_site.build(config, self.facts))
         job_spec.check(self.spec)
         self.observer = Observer(Path(self.spec.work_dir), slurm)
+        #: What C(sbatch --test-only) says, until Slurm's scheduler has an estimate of its own (C(squeue --start)).
+        self.estimate: float | None = None
 
     # What runs already
 
@@ -126,21 +131,27 @@ class Launcher:
     # Checks before a submission
 
     def _missing_model(self) -> str:
-        """Say that the weights are not on the shared file system; empty if they are. The nodes do not download."""
-        entry = self.config.model(self.model)
+        """Say what is missing of the weights on the shared file system. The nodes do not download."""
+        entry, problem = self.config.model(self.model), ""
+        folder = model_facts.folder_of(self.config, self.model)
+        if folder is not None:
+            problem = "" if _LOAD_FORMAT in self.spec.arguments else model_facts.missing_file(folder)
+            if not problem:
+                return ""
         if entry.path:
-            if Path(entry.path, "config.json").is_file():
-                return ""
-            return f"{self.config.place(f'models.{self.model}.path')}: there is no model in {entry.path}"
-        hub = huggingface_home(self.config) / "hub"
-        snapshots = hub / cache_cleanup.model_folder(entry.huggingface_id) / "snapshots"
-        with suppress(OSError):
-            if any(path.joinpath("config.json").exists() for path in snapshots.iterdir()):
-                return ""
+            place = self.config.place(f"models.{self.model}.path")
+            state = f"the model is not complete: {problem}" if folder else f"there is no model in {entry.path}"
+            return f"{place}: {state}"
+        home = huggingface_home(self.config)
+        state = (
+            f"the download of {entry.huggingface_id} is not complete ({problem})"
+            if folder
+            else (f"{entry.huggingface_id} is not in {home / 'hub'}")
+        )
         program = Path(self.spec.vllm).parent / "hf"
         return (
-            f"{entry.huggingface_id} is not in {hub}, and the nodes do not download: on this host, run "
-            f"HF_HOME={hub.parent} {program} download {entry.huggingface_id}"
+            f"{state}, and the nodes do not download: on this host, run "
+            f"HF_HOME={home} {program} download {entry.huggingface_id}"
         )
 
     def _plan_problem(self) -> str:
@@ -236,6 +247,7 @@ class Launcher:
             start = answer.start
             text = timefmt.clock(float(start), time.time()) if start.isdigit() else start.replace("T", " ")
             result.expected_start = text
+            self.estimate = _seconds(start)
             nodes = f" on {answer.nodes}" if answer.nodes else ""
             self.display.note(f"Slurm would start it by {text}{nodes}")
         elif isinstance(answer, submission.Refusal):
@@ -272,6 +284,15 @@ class Launcher:
         finally:
             self.display.close()
         return result
+
+
+def _seconds(start: str) -> float | None:
+    """Read a time of Slurm: seconds since 1970, or the local time of this host."""
+    if start.isdigit():
+        return float(start)
+    with suppress(ValueError, OverflowError):
+        return datetime.strptime(start, "%Y-%m-%dT%H:%M:%S").timestamp()
+    return None
 
 
 def pause(seconds: float) -> None:
@@ -332,6 +353,8 @@ class Follower:
             if self.report.state == job_status.FAILED:
                 # It may be requeued by its own rule. Until it has left the queue, that is open.
                 self.report = observer.report(self._launcher.model, self._jobs, self._job_id)
+            if self.report.state == model_report.PENDING and self.report.expected_start is None:
+                self.report = replace(self.report, expected_start=self._launcher.estimate)
             self._is_gone, self._absences = False, MOST_ABSENCES
             return
         self._absences += self._asked == now
@@ -340,7 +363,7 @@ class Follower:
             self.report = observer.report(self._launcher.model, self._jobs, self._job_id)
 
     def _is_stuck(self) -> bool:
-        """Return whether the job waits for a change that somebody must make."""
+        """Return whether the job waits for a change by the user or an administrator."""
         now = time.monotonic()
         is_stuck = self.report.state == model_report.PENDING and not self.report.starts_by_itself
         self._stuck_since = (self._stuck_since or now) if is_stuck else None

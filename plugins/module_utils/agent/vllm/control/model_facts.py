@@ -9,14 +9,15 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from ....core.errors import NotFoundError
+from ....core.errors import HerdError, NotFoundError
 from ....core.vllm.config import Config
-from ....core.vllm.planning import hub_address
+from ....core.vllm.planning import checkpoint, hub_address
 from ....core.vllm.planning.checkpoint import Checkpoint
 from ...common.output import write_error_line
 from .. import checkpoint_folder, hub
 
 _LONGEST_TOKEN = 200
+_OTHER_WEIGHTS = (".bin", ".gguf", ".pt", ".pth")
 
 
 def huggingface_home(config: Config) -> Path:
@@ -48,6 +49,28 @@ def known(config: Config, key: str, ask_hub: bool = False) -> Checkpoint | None:
 
     endpoint = os.environ.get("HF_ENDPOINT", "") or hub_address.HUB
     return hub.read(name, _token(huggingface_home(config)), endpoint=endpoint, report=report)
+
+
+def folder_of(config: Config, key: str) -> Path | None:
+    """Return the folder of a model on this host: its path, else its snapshot in the Hub's cache; None without one."""
+    entry = config.model(key)
+    if entry.path:
+        return Path(entry.path) if (Path(entry.path) / checkpoint.CONFIG).is_file() else None
+    return checkpoint_folder.find(huggingface_home(config) / "hub", entry.source)
+
+
+def missing_file(folder: Path) -> str:
+    """Say which file of weights is missing, for example after an interrupted download; empty if none is."""
+    try:
+        checkpoint_folder.read(folder)
+    except NotFoundError as error:
+        # vLLM also loads weights in other formats, of which no index tells the files.
+        is_other = any(path.suffix in _OTHER_WEIGHTS for path in folder.iterdir())
+        return "" if is_other and not (folder / checkpoint.INDEX).exists() else str(error)
+    except HerdError:
+        # The plan says what is wrong with it.
+        pass
+    return ""
 
 
 def _token(home: Path) -> str | None:

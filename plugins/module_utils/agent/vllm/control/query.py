@@ -57,7 +57,7 @@ class Piece:
 
 
 def read_key(path: Path) -> str:
-    """Read the API key from a file that nobody else may read.
+    """Read the API key from a file that only its owner may read.
 
     :raises InvalidInputError: if others may read it, or it holds no key.
     :raises NotFoundError: if there is no such file.
@@ -67,7 +67,7 @@ def read_key(path: Path) -> str:
         if mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise InvalidInputError.plain(
                 f"other users may read the API key in {path} (mode {stat.S_IMODE(mode):04o})",
-                f"run chmod 600 {path}, and make a new key if somebody could have read it",
+                f"run chmod 600 {path}, and make a new key if others may have read it",
             )
         words = read_regular(path, _MOST_KEY).split()
     except OSError as error:

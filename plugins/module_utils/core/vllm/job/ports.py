@@ -20,8 +20,9 @@ SPAN = config_keys.MASTER_PORT_SPAN
 _STEP = 2
 #: What a user's job of several nodes cannot change.
 OPEN_TO_OTHERS = (
-    "The ports between the nodes ask for no secret, and a user's job cannot close them: whoever reaches them can run "
-    "code as you. The cluster's network is the protection; ask its administrators whether jobs of other users reach it."
+    "The ports between the nodes ask for no secret, and a user's job cannot close them: a program that reaches them "
+    "can run code as you. The cluster's network is the protection; ask its administrators whether jobs of other users "
+    "reach it."
 )
 
 

@@ -26,7 +26,7 @@ def _died_reason(found: re.Match[str], _settings: Settings) -> str:
 def _died_cure(found: re.Match[str], _settings: Settings) -> str:
     if found["code"] == "-9":
         return (
-            "if nobody killed it, memory of the node ran out: raise slurm.mem_per_gpu, and see sacct -j JOB -o MaxRSS"
+            "if no user killed it, the node ran out of memory: raise slurm.mem_per_gpu, and see sacct -j JOB -o MaxRSS"
         )
     return _LOST_CURE
 
