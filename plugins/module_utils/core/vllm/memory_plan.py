@@ -219,20 +219,15 @@ def plan(
 
 def check_division(model: ModelShape, tensor_parallel: int) -> None:
     """Refuse a number of GPUs that vLLM refuses, because it does not divide the heads."""
-    problem = rules.tensor_parallel_problem(tensor_parallel, model.heads, _split_heads(model))
+    problem = rules.tensor_parallel_problem(tensor_parallel, model.heads, model.split_heads)
     if problem is not None:
         raise InvalidInputError.plain(*problem)
 
 
 def possible_sizes(model: ModelShape) -> list[int]:
     """List the numbers of GPUs over which vLLM can split the model, up to MOST_GPUS."""
-    sizes = rules.tensor_parallel_sizes(model.heads, _split_heads(model))
+    sizes = rules.tensor_parallel_sizes(model.heads, model.split_heads)
     return [number for number in sizes if number <= MOST_GPUS]
-
-
-def _split_heads(model: ModelShape) -> int:
-    """Return the key-value heads that limit the division: latent attention has one vector for all of them."""
-    return 1 if model.latent else model.kv_heads
 
 
 def batched_tokens(gpus: GpuKind, settings: EngineMemorySettings) -> int:

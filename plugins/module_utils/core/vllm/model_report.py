@@ -12,6 +12,7 @@ from typing import Any
 from .. import timefmt
 from ..slurm.queue import COMPLETING, Ending, Job
 from . import diagnosis, job_status
+from .job import spec as job_spec
 from .job_status import JobStatus
 
 #: States beside the phases of the status file.
@@ -109,11 +110,6 @@ class ModelReport:
         return f"; Slurm expects to start it at {timefmt.clock(self.expected_start, now)}, or earlier"
 
 
-def fingerprint_of(job: Job) -> str:
-    """Return the fingerprint in a job's comment; empty if there is none."""
-    return job.comment.rpartition(":")[2] if job.comment.startswith("herd-vllm:") else ""
-
-
 def newest(jobs: Sequence[Job], name: str, but: str = "") -> Job | None:
     """Return the live job of a name, the newest if there are several."""
     found = [job for job in jobs if job.name == name and job.is_live and job.id != but]
@@ -129,7 +125,7 @@ def of_job(model: str, job: Job, status: JobStatus | None, now: float) -> ModelR
     """Report a job of the queue."""
     base = ModelReport(
         model, job_id=job.id, name=job.name, since=job.start, restarts=job.restarts, nodes=job.nodes,
-        fingerprint=fingerprint_of(job), state=PENDING,
+        fingerprint=job_spec.fingerprint_in(job.comment), state=PENDING,
     )  # fmt: skip
     if job.is_pending:
         found = diagnosis.of_pending(job.reason, job.restarts)

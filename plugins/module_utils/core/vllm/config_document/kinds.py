@@ -24,7 +24,8 @@ _TRUE, _FALSE = ("true", "yes", "on"), ("false", "no", "off")
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))", re.ASCII)
 #: A path that needs no quotes in a shell script, in a directive of sbatch or in PATH.
 _PATH = re.compile(r"/[A-Za-z0-9_./@+,=~-]*")
-_TIME = r"[0-9]{1,6}(:[0-9]{1,2}){0,2}|[0-9]{1,3}-[0-9]{1,2}(:[0-9]{1,2}){0,2}"
+#: Formats of C(sbatch --time).
+TIME = r"[0-9]{1,6}(:[0-9]{1,2}){0,2}|[0-9]{1,3}-[0-9]{1,2}(:[0-9]{1,2}){0,2}"
 _MEMORY = re.compile(r"([0-9]{1,12})([KMGT]?)", re.IGNORECASE)
 #: Longest time limit, in seconds.
 LONGEST_TIME = 366 * 86400
@@ -213,7 +214,7 @@ class TimeLimit(Kind):
 
     def _value(self, scalar: tree.Scalar, variables: Mapping[str, str] | None) -> str:
         del variables
-        if not re.fullmatch(_TIME, scalar.text):
+        if not re.fullmatch(TIME, scalar.text):
             raise InvalidInputError(self.expected, tree.shown(scalar), "write one such as 12:00:00 or 1-12:00:00")
         limit = queue.seconds(scalar.text)
         if limit < 60:
@@ -231,7 +232,7 @@ class TimeLimit(Kind):
         return ""
 
     def schema(self) -> dict[str, Any]:
-        return {"type": ["string", "integer"], "pattern": f"^({_TIME})$", "minimum": 1}
+        return {"type": ["string", "integer"], "pattern": f"^({TIME})$", "minimum": 1}
 
 
 @dataclass(frozen=True)

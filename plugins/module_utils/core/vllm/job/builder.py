@@ -65,7 +65,7 @@ def _quantization(entry: config.ModelEntry, published: catalogue.PublishedModel 
 def _arguments(settings: config.Config, entry: config.ModelEntry) -> tuple[str, ...]:
     """Build the arguments that all ranks share. vLLM compares few of them between ranks, so none may differ."""
     engine = settings.vllm
-    published = next((one for one in catalogue.MODELS.values() if one.huggingface_id == entry.huggingface_id), None)
+    published = catalogue.by_id(entry.huggingface_id)
     found = [
         *("--max-model-len", str(entry.max_model_len)),
         *("--max-num-seqs", str(engine.max_num_seqs)),
@@ -99,6 +99,12 @@ def _memory(per_gpu: str, gpus: int) -> str:
     return f"{max(1, count * gpus >> 20)}M" if count * gpus % (1 << 30) else f"{count * gpus >> 30}G"
 
 
+def cache_folders(settings: config.Config) -> job_spec.CacheFolders:
+    """Return the configured folders of caches."""
+    cache = settings.cache
+    return job_spec.CacheFolders(cache.xdg_cache_home, cache.triton_cache_dir, cache.huggingface_cache)
+
+
 def build(settings: config.Config, key: str, site: Site) -> job_spec.JobSpec:
     """Build the specification of the job of a model.
 
@@ -106,7 +112,7 @@ def build(settings: config.Config, key: str, site: Site) -> job_spec.JobSpec:
     """
     entry = settings.model(key)
     per_node = entry.gpus_per_node
-    work, cache = site.work_dir, settings.cache
+    work = site.work_dir
     found = job_spec.JobSpec(
         way=site.way,
         user=site.user,
@@ -142,7 +148,7 @@ def build(settings: config.Config, key: str, site: Site) -> job_spec.JobSpec:
         device=site.device,
         arguments=_arguments(settings, entry),
         environment={**(_nccl(settings) if site.device == job_spec.CUDA else {}), **site.environment},
-        cache=job_spec.CacheFolders(cache.xdg_cache_home, cache.triton_cache_dir, cache.huggingface_cache),
+        cache=cache_folders(settings),
         context=entry.max_model_len,
         slots=settings.vllm.max_num_seqs,
         timing=replace(site.timing, rendezvous=settings.distributed.rdzv_timeout),

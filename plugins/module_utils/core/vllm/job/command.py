@@ -61,14 +61,13 @@ def cache_folders(spec: JobSpec, home: str, host: str) -> dict[str, str]:
 
     :param home: the user's home directory.
     """
-    xdg = spec.cache.xdg or f"{home}/.cache"
-    triton = spec.cache.triton or f"{xdg}/triton"
+    cache = spec.cache.completed(home)
     return {
-        "XDG_CACHE_HOME": xdg,
-        "HF_HOME": spec.cache.huggingface or f"{xdg}/huggingface",
-        "TRITON_CACHE_DIR": f"{triton}/{host}",
-        "TORCHINDUCTOR_CACHE_DIR": f"{xdg}/torchinductor/{host}",
-        "VLLM_CACHE_ROOT": f"{xdg}/vllm/{host}",
+        "XDG_CACHE_HOME": cache.xdg,
+        "HF_HOME": cache.huggingface,
+        "TRITON_CACHE_DIR": f"{cache.triton}/{host}",
+        "TORCHINDUCTOR_CACHE_DIR": f"{cache.xdg}/torchinductor/{host}",
+        "VLLM_CACHE_ROOT": f"{cache.xdg}/vllm/{host}",
     }
 
 

@@ -21,6 +21,7 @@ from ...slurm import revision
 from ...text import bytes_of
 from ...values import invalid
 from .. import config_keys
+from ..config_document import kinds
 
 SCHEMA = 1
 USER, OPERATOR = "user", "operator"
@@ -34,12 +35,34 @@ _WORD = re.compile(r"[A-Za-z0-9_.,:@+=\[\]-]{0,256}")
 _FEATURES = re.compile(r"[A-Za-z0-9_.,:=*&|()\[\]-]{0,256}")
 #: Slurm replaces C(%) in the name of a log; the shell would split at a blank.
 _PATH = re.compile(r"/[A-Za-z0-9_./@+=:,~-]{0,400}")
-_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_MODEL = re.compile(config_keys.MODEL_KEY)
 _TIER = re.compile(r"[a-z][a-z0-9-]{0,31}")
-_TIME = re.compile(r"\d{1,6}(?::\d{1,2}){0,2}|\d{1,3}-\d{1,2}(?::\d{1,2}){0,2}")
+_TIME = re.compile(kinds.TIME)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _UNPRIVILEGED = 1024
+#: Begins the comment of a user's job.
+_COMMENT = "herd-vllm:"
 _KEY_VARIABLES = ("VLLM_API_KEY", "OPENAI_API_KEY")
+
+
+def job_name(model: str) -> str:
+    """Return the name of a user's jobs of a model in Slurm."""
+    return f"vllm-{model}"
+
+
+def log_name(model: str, job_id: str) -> str:
+    """Return the name of a job's log."""
+    return f"{model.replace('-', '_')}_{job_id}.out"
+
+
+def spec_name(model: str, fingerprint: str) -> str:
+    """Return the file name of a specification."""
+    return f"{model}-{fingerprint}.json"
+
+
+def fingerprint_in(comment: str) -> str:
+    """Return the fingerprint in the comment of a user's job; empty if there is none."""
+    return comment.rpartition(":")[2] if comment.startswith(_COMMENT) else ""
 
 
 @dataclass(frozen=True)
@@ -61,6 +84,14 @@ class CacheFolders:
     xdg: str = ""
     triton: str = ""
     huggingface: str = ""
+
+    def completed(self, home: str) -> CacheFolders:
+        """Return all folders: those that are not configured have the programs' own places.
+
+        :param home: the user's home directory.
+        """
+        xdg = self.xdg or f"{home}/.cache"
+        return CacheFolders(xdg, self.triton or f"{xdg}/triton", self.huggingface or f"{xdg}/huggingface")
 
 
 @dataclass(frozen=True)
@@ -164,23 +195,23 @@ class JobSpec:
     @property
     def job_name(self) -> str:
         """The job's name in Slurm."""
-        return self.tier or f"vllm-{self.model}"
+        return self.tier or job_name(self.model)
 
     @property
     def comment(self) -> str:
         """The job's comment in Slurm, by which it is found again and compared."""
         if self.way == OPERATOR:
             return f"by hand {revision.KEY}{self.fingerprint}"
-        return f"herd-vllm:{self.model}:{self.fingerprint}"
+        return f"{_COMMENT}{self.model}:{self.fingerprint}"
 
     @property
     def spec_path(self) -> str:
         """Path of this specification. A waiting or requeued job keeps its own, whatever is launched later."""
-        return f"{self.work_dir}/jobs/{self.model}-{self.fingerprint}.json"
+        return f"{self.work_dir}/jobs/{spec_name(self.model, self.fingerprint)}"
 
     def log_path(self, job_id: str) -> str:
         """Path of the log of all ranks; C(%j) is Slurm's placeholder of the job's number."""
-        return f"{self.work_dir}/logs/{self.model.replace('-', '_')}_{job_id}.out"
+        return f"{self.work_dir}/logs/{log_name(self.model, job_id)}"
 
     def status_path(self, job_id: str) -> str:
         """Path of the status file."""

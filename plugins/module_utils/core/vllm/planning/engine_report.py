@@ -89,7 +89,7 @@ def compare(plan: MemoryPlan, report: EngineReport) -> list[str]:
     if report.graphs is not None:
         found.append(_bound("CUDA graphs", plan.graphs, report.graphs))
     if report.cache is not None:
-        found.append(_cache(plan, report.cache))
+        found.append(_cache(plan, report, report.cache))
         if report.concurrency is not None and report.context == plan.context:
             found.append(_concurrency(plan, report.cache, report.concurrency))
     if report.largest_context is not None:
@@ -114,9 +114,9 @@ def _bound(what: str, planned: int, found: int) -> str:
     return f"{what}: planned at most {size_text(planned)}, found {size_text(found)}, {verdict}."
 
 
-def _cache(plan: MemoryPlan, available: int) -> str:
+def _cache(plan: MemoryPlan, report: EngineReport, available: int) -> str:
     text = f"Cache on a GPU: planned at least {_signed(plan.cache)}, vLLM has {_signed(available)}"
-    if available + _ROUNDING < plan.cache:
+    if is_too_optimistic(plan, report):
         return f"{text}. The plan promised too much: lower max_model_len, or give vLLM a larger share of the GPU."
     return f"{text}."
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ...errors import InsufficientError, InvalidInputError
+from ...errors import InvalidInputError
 from .. import catalogue, gpu_support, memory_plan
 from ..config import Config, check_tensor_parallel
 from ..memory_plan import EngineMemorySettings, GpuKind, MemoryPlan
@@ -70,17 +70,6 @@ class EntryPlan:
             "plan": self.plan.as_dict(),
         }
 
-    def require(self) -> None:
-        """Refuse a model that does not fit, with the changes that would make it fit.
-
-        :raises InsufficientError: if it does not fit.
-        """
-        if not self.fits:
-            raise InsufficientError.plain(
-                " ".join([*self.problems, self.plan.sentence()]).rstrip("."),
-                " ".join(self.remedies).rstrip(".") or "choose other GPUs or another model",
-            )
-
 
 def plan_entry(config: Config, key: str, gpus: GpuKind, checkpoint: Checkpoint | None = None) -> EntryPlan:
     """Plan a configured model on its GPUs.
@@ -100,7 +89,7 @@ def plan_entry(config: Config, key: str, gpus: GpuKind, checkpoint: Checkpoint |
             "a model that is not in the catalogue",
             "download it, set its path, or plan with the facts of the Hub (herdctl vllm plan --hub)",
         )
-    check_tensor_parallel(config, key, shape.heads, 1 if shape.latent else shape.kv_heads)
+    check_tensor_parallel(config, key, shape.heads, shape.split_heads)
     settings = settings_of(config, key)
     method = gpu_support.quantization_argument(shape, entry.engine_quantization)
     served = replace(shape, quantization=method) if method else shape

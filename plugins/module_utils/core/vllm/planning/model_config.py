@@ -94,6 +94,11 @@ class ModelShape:
         """Number of layers with a key-value cache."""
         return sum(layers.count for layers in self.attention)
 
+    @property
+    def split_heads(self) -> int:
+        """Key-value heads that limit tensor parallelism: latent attention has one vector for all of them."""
+        return 1 if self.latent else self.kv_heads
+
 
 def parse(config: Mapping[str, Any]) -> ModelShape:
     """Read the shape from a parsed config.json."""

@@ -24,7 +24,6 @@ _DRAFT = re.compile(r"(?:^|\.)mtp\.")
 _REPLICATED = re.compile(r"\.(?:router|gate|q_a_proj|kv_a_proj_with_mqa|fused_qkv_a_proj|eh_proj)\.(?:weight|bias|e_)")
 _EXPERTS = re.compile(r"\.experts\.")
 _VOCABULARY = re.compile(r"(?:^|\.)(?:embed_tokens|lm_head|head)\.weight$")
-_WIDE = ("BF16", "F16", "F32")
 #: Multiples to which vLLM's Marlin back end rounds up the width and the experts' width of MXFP4 models (vLLM 0.33,
 #: C(fused_moe/oracle/mxfp4.py)); its other back ends on NVIDIA GPUs round up to the same or less.
 _MXFP4_WIDTH, _MXFP4_INNER = 256, 128
@@ -101,11 +100,6 @@ def _group(name: str, tensor: Tensor, shape: ModelShape) -> str:
     if _KEYS_VALUES.search(name):
         return "keys_values"
     return "vocabulary" if _VOCABULARY.search(name) else "linear"
-
-
-def is_wide(tensors: Mapping[str, Tensor]) -> bool:
-    """Return whether the matrices are unquantised, so that vLLM can quantise them itself."""
-    return all(tensor.dtype in _WIDE for tensor in tensors.values() if len(tensor.shape) > 1)
 
 
 def _part(size: int, parts: int) -> int:
