@@ -126,24 +126,6 @@ def signal(spec: job_spec.JobSpec, name: str) -> int:
     return 0
 
 
-def _ending(folder: job_files.JobFolder) -> requeue.Ending:
-    """Find out from the ranks' reports why they ended. A rank's own failure explains those that followed it."""
-    order, _seconds = folder.read_order()
-    ends = folder.read_ends()
-    own = [end for end in ends if end.get("is_own")]
-    failed = [end for end in own if end.get("end") != "done"] or [end for end in ends if end.get("end") != "done"]
-    first = min(failed or own or ends, key=lambda end: float(end.get("at") or 0.0), default={})
-    served = max((float(end.get("served_s") or 0.0) for end in ends), default=0.0)
-    nothing = "no rank has left a report: see the log, and whether the nodes are up"
-    return requeue.Ending(
-        order,
-        bool(ends) and not failed,
-        plain(str(first.get("reason") or nothing)),
-        served,
-        bool(first.get("is_permanent")),
-    )
-
-
 def _requeue(spec: job_spec.JobSpec, job: str, pause_s: int) -> str:
     """Requeue this job; return what went wrong. Slurm ends this script then."""
     status, text = command.run(["scontrol", "requeue", job], END_S)
@@ -165,7 +147,8 @@ def end(spec: job_spec.JobSpec, status: int, is_ended_by_slurm: bool) -> int:
     :param is_ended_by_slurm: whether the script got SIGTERM.
     """
     folder = job_files.JobFolder(spec, job_id())
-    ending = _ending(folder)
+    order, _seconds = folder.read_order()
+    ending = requeue.ending_of(order, [requeue.read_end(end) for end in folder.read_ends()])
     # Without an answer, a preemption would look like a failure.
     answers = (slurm_times(END_S) for _try in range(END_TRIES))
     times = next((answer for answer in answers if answer is not None), SlurmJobTimes())

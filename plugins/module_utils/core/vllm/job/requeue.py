@@ -10,10 +10,14 @@ of a preemption is not requeued either.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ...slurm.drain import SlurmJobTimes
+from ...text import plain
+from ...values import finite
+from . import heartbeat_message
 
 #: Orders of the batch script to rank 0, by which the job ends. An unknown reason of Slurm's signal is a preemption.
 PREEMPTED, TIME_LIMIT, RENEWAL, OUTDATED, STOP = "preempted", "time limit", "renewal", "outdated", "stop"
@@ -63,6 +67,47 @@ class Ending:
     reason: str
     served_s: float = 0.0
     is_permanent: bool = False
+
+
+@dataclass(frozen=True)
+class RankEnd:
+    """How a rank says that it has ended.
+
+    :param is_own: whether the cause was on its node. Other ranks only follow.
+    :param at: when, in seconds since 1970.
+    """
+
+    is_done: bool
+    is_own: bool
+    reason: str
+    at: float
+    served_s: float
+    is_permanent: bool
+
+
+def read_end(data: Mapping[str, Any]) -> RankEnd:
+    """Read a rank's report. A value of another type counts as absent, since the job's end is decided in any case."""
+    reason = data.get("reason")
+    return RankEnd(
+        data.get("end") == heartbeat_message.DONE,
+        data.get("is_own") is True,
+        plain(reason) if isinstance(reason, str) else "",
+        finite(data.get("at")) or 0.0,
+        finite(data.get("served_s")) or 0.0,
+        data.get("is_permanent") is True,
+    )
+
+
+def ending_of(order: str, ends: Sequence[RankEnd]) -> Ending:
+    """Find out from the ranks' reports why they ended. A rank's own failure explains those that followed it."""
+    own = [end for end in ends if end.is_own]
+    failed = [end for end in own if not end.is_done] or [end for end in ends if not end.is_done]
+    first = min(failed or own or ends, key=lambda end: end.at, default=None)
+    served = max((end.served_s for end in ends), default=0.0)
+    reason = first.reason if first is not None else ""
+    nothing = "no rank has left a report: see the log, and whether the nodes are up"
+    is_permanent = first is not None and first.is_permanent
+    return Ending(order, bool(ends) and not failed, reason or nothing, served, is_permanent)
 
 
 @dataclass(frozen=True)

@@ -135,3 +135,22 @@ def test_run_with_a_wrong_value_is_refused(tmp_path: Any, change: dict[str, Any]
     data = {**json.loads(job_run.write(job_run.plan(spec, "7", 0, reports, "ab" * 32))), **change}
     with pytest.raises(HerdError):
         job_run.read(json.dumps(data))
+
+
+def test_own_failure_of_a_rank_explains_the_others() -> None:
+    reports = [
+        {"end": "failed", "is_own": False, "reason": "rank 1 is lost", "at": 5, "served_s": 700.0},
+        {"end": "failed", "is_own": True, "reason": "vLLM has ended", "at": 9, "served_s": 2.0, "is_permanent": True},
+    ]
+    found = requeue.ending_of("stop", [requeue.read_end(report) for report in reports])
+    assert found == Ending("stop", False, "vLLM has ended", 700.0, True)
+    assert requeue.ending_of("", []).reason.startswith("no rank has left a report")
+
+
+@pytest.mark.parametrize("value", ["x", [], {}, None, float("nan"), float("inf"), -1, 10**400, True])
+def test_damaged_report_of_a_rank_ends_no_job_without_a_decision(value: Any) -> None:
+    damaged = dict.fromkeys(("end", "reason", "at", "served_s"), value)
+    good = {"end": "failed", "is_own": True, "reason": "vLLM has ended", "at": 9, "served_s": 2.0}
+    found = requeue.ending_of("", [requeue.read_end(damaged), requeue.read_end(good)])
+    assert (found.is_done, found.reason, found.served_s) == (False, "vLLM has ended", 2.0)
+    assert requeue.decide(found, RUNNING, [], 3).action == "requeue"
