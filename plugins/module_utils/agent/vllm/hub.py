@@ -113,11 +113,10 @@ class HubFolder:
             size = int(found[3])
             wanted = min(length, max(0, size - offset))
         elif response.status == 200 and offset == 0:
-            length_header = response.headers.get("Content-Length", "")
-            if not length_header.isdigit() or len(length_header) > 18:
+            stated = _whole_number(response.headers.get("Content-Length", ""))
+            if stated is None:
                 raise RemoteFailureError(f"the size of {where}", "none", "use another endpoint")
-            size = int(length_header)
-            wanted = min(length, size)
+            size, wanted = stated, min(length, stated)
         else:
             raise RemoteFailureError(
                 f"bytes {offset} to {offset + length - 1} of {where}",
@@ -132,8 +131,7 @@ class HubFolder:
     def _refuse(self, file: str, error: urllib.error.HTTPError) -> NoReturn:
         where = f"{file} of {self.name}"
         if error.code in _PASSING:
-            after = error.headers.get("Retry-After", "")
-            pause = float(after) if after.isdigit() and len(after) < 6 else None
+            pause = _whole_number(error.headers.get("Retry-After", ""))
             raise TransientFailureError.of_content(where, f"status {error.code}", pause) from None
         if error.code in (401, 403):
             raise hub_address.denied(self.name, bool(self._token)) from None
@@ -144,6 +142,11 @@ class HubFolder:
         if error.code == 416:
             raise MismatchError(f"a file with content as {where}", "an empty file", "check the repository") from None
         raise RemoteFailureError(where, f"status {error.code}", "try again later") from None
+
+
+def _whole_number(header: str) -> int | None:
+    """Read a header of at most 18 digits; None for any other text. A header may hold digits such as ² too."""
+    return int(header) if header.isascii() and header.isdigit() and len(header) <= 18 else None
 
 
 def _read(response: Any, wanted: int, where: str) -> bytes:

@@ -144,6 +144,14 @@ def test_failure_that_passes_is_retried(server: ModelServer, client: Any) -> Non
     assert checkpoint.read(client()).tensors == 1
 
 
+@pytest.mark.parametrize("after", ["²", "-1", "9" * 400, "soon", ""])
+def test_pause_that_is_no_number_is_not_kept(server: ModelServer, client: Any, after: str) -> None:
+    if not isinstance(client(), agent_hub.HubFolder):
+        pytest.skip("the other client has tests of its own")
+    server.files[f"{BASE}/config.json"].failures = [(503, {"Retry-After": after})]
+    assert checkpoint.read(client()).tensors == 1
+
+
 def test_failure_that_stays_is_reported(server: ModelServer, client: Any) -> None:
     server.files[f"{BASE}/config.json"].failures = [(500, {})] * 20
     with pytest.raises(RemoteFailureError, match="500"):
