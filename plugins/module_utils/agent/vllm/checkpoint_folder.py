@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ...core.errors import InvalidInputError, NotFoundError
+from ...core.vllm import cache_cleanup
 from ...core.vllm.planning import checkpoint
 from ...core.vllm.planning.checkpoint import Checkpoint
 
@@ -62,7 +63,7 @@ def read(path: Path) -> Checkpoint:
 
 def find(cache: Path, huggingface_id: str, revision: str = "main") -> Path | None:
     """Find a model in the Hub's cache (HF_HOME/hub): the revision's snapshot, else the newest one; None without one."""
-    repository = cache / f"models--{huggingface_id.replace('/', '--')}"
+    repository = cache / cache_cleanup.model_folder(huggingface_id)
     commit = ""
     with suppress(OSError, UnicodeDecodeError):
         commit = (repository / "refs" / revision).read_text(encoding="ascii").strip()

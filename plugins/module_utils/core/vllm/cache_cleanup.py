@@ -116,7 +116,8 @@ def _reason(
     if entry.kind == COMPILED:
         return "compiled graphs; vLLM makes them again"
     if spec := _SPEC.fullmatch(entry.name):
-        return "" if spec[1] in specs else "the specification of an earlier job"
+        # A job whose fingerprint is unknown may use any of them.
+        return "" if spec[1] in specs or "" in specs else "the specification of an earlier job"
     job = _job_of(entry)
     return f"job {job} has ended" if job and job not in live_jobs else ""
 
@@ -135,7 +136,7 @@ def plan(
     :param older_than_s: entries that were used within these seconds stay, unless the user names them.
     :param kept_models: directories of models that stay: those of the configuration and of jobs in the queue.
     :param live_jobs: numbers of jobs in the queue. Compiled graphs stay while there is one.
-    :param live_specs: fingerprints of specifications that jobs in the queue use.
+    :param live_specs: fingerprints of specifications that jobs in the queue use; empty for an unknown one.
     :param named_models: directories of models that the user names. Only they go then.
     """
     found = []

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable
@@ -16,8 +17,10 @@ from ansible_collections.herd.inference.plugins.module_utils.agent.vllm.control 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
 from ansible_collections.herd.inference.plugins.module_utils.core.vllm import cache_cleanup
 from ansible_collections.herd.inference.plugins.module_utils.core.vllm.cache_cleanup import Entry, Removal
+from ansible_collections.herd.inference.plugins.module_utils.core.vllm.job import spec as job_spec
 from tests.unit.agent.vllm.conftest import MODEL, WorkSpace
 from tests.unit.agent.vllm.slurm_double import line
+from tests.vllm import two_ranks
 
 DAY = 86400
 HUB = ".cache/huggingface/hub"
@@ -105,6 +108,36 @@ def test_files_of_a_job_in_the_queue_stay(full: WorkSpace) -> None:
     status, _out, err = full.run("cleanup", "--model", MODEL, "--yes")
     assert status == 2
     assert "herdctl vllm stop" in err
+
+
+def test_specification_of_a_job_whose_comment_the_site_rewrote_stays(full: WorkSpace) -> None:
+    full.slurm.picture(line("4700", f"vllm-{MODEL}", "RUNNING", Comment="billed"))
+    full.run("status")
+    names = [Path(entry["path"]).name for entry in full.json("cleanup")[1]["entries"]]
+    assert names == ["models--old--model"]
+    # The launch has remembered the fingerprint.
+    old(full.path / "jobs/gpt-oss-20b-99999999.json")
+    record = old(full.path / f"jobs/launched-{MODEL}.json")
+    record.write_text(json.dumps({"job": "4700", "fingerprint": "0123abcd"}), encoding="utf-8")
+    names = [Path(entry["path"]).name for entry in full.json("cleanup")[1]["entries"]]
+    assert names == ["models--old--model", "gpt-oss-20b-99999999.json"]
+
+
+@pytest.mark.parametrize("record", ["[]", "5", "{}", '{"job": "4700"}', "[" * 100_000, "\xff"])
+def test_damaged_record_of_a_launch_is_no_fingerprint(full: WorkSpace, record: str) -> None:
+    full.slurm.picture(line("4700", f"vllm-{MODEL}", "RUNNING", Comment="billed"))
+    full.run("status")
+    old(full.path / f"jobs/launched-{MODEL}.json").write_text(record, encoding="latin-1")
+    assert [Path(entry["path"]).name for entry in full.json("cleanup")[1]["entries"]] == ["models--old--model"]
+    assert full.run("launch", "--no-follow")[0] == 0
+
+
+def test_model_of_a_job_that_the_configuration_no_longer_has_stays(full: WorkSpace, home: Path, tmp_path: Path) -> None:
+    spec = two_ranks.make_spec(tmp_path, tmp_path / "herdctl", model="old", source="old/model")
+    old(full.path / "jobs/old-0123abcd.json").write_text(job_spec.write(spec), encoding="utf-8")
+    full.slurm.picture(line("4700", "vllm-old", "PENDING", Comment="herd-vllm:old:0123abcd"))
+    full.run("status")
+    assert full.json("cleanup", "--what", "models")[1]["entries"] == []
 
 
 def test_named_model_is_removed_whatever_its_age(full: WorkSpace, home: Path) -> None:

@@ -79,6 +79,20 @@ def test_unknown_model_is_read_from_the_hub_if_wanted(work: WorkSpace, hub: Mode
     assert "bytes of tensors" in data["problems"][0]["error"]
 
 
+@pytest.mark.parametrize("token", ["hf_mine\nX-Other: 1", "hf_möglich", "hf mine", "hf_\x7f"])
+def test_token_that_no_request_can_carry_is_refused(
+    work: WorkSpace, home: Path, hub: ModelServer, monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    configure(work, huggingface_id="o/n")
+    (home / ".cache/huggingface/token").write_text(token, encoding="utf-8")
+    status, data = work.json("plan", "--hub", *H100)
+    assert status == 2
+    assert "expected a token of printable ASCII in " in data["problems"][0]["error"]
+    monkeypatch.setenv("HF_TOKEN", token)
+    assert "printable ASCII in HF_TOKEN" in work.json("plan", "--hub", *H100)[1]["problems"][0]["error"]
+    assert hub.requests == []
+
+
 def test_token_of_the_user_is_sent_to_a_gated_model(work: WorkSpace, home: Path, hub: ModelServer) -> None:
     configure(work, huggingface_id="o/n")
     header = made.file(made.entries({"lm_head.weight": ("BF16", [201088, 8])}))

@@ -16,7 +16,7 @@ from ....core.errors import InvalidInputError, NotFoundError
 from ....core.vllm import cache_cleanup
 from ....core.vllm.cache_cleanup import COMPILED, JOBS, MODELS, Entry, Removal
 from ....core.vllm.config import Config
-from .model_facts import huggingface_home
+from .model_facts import cache_folders
 
 #: Files that are counted below an entry; its size is a lower bound beyond.
 MOST_FILES = 200_000
@@ -24,13 +24,12 @@ MOST_FILES = 200_000
 
 def roots(config: Config, work_dir: Path) -> list[tuple[str, str, Path]]:
     """List the directories that may be cleaned: the key that names each, its kind, and its path."""
-    xdg = Path(config.cache.xdg_cache_home or Path.home() / ".cache")
-    triton = Path(config.cache.triton_cache_dir or xdg / "triton")
+    cache = cache_folders(config)
     return [
-        ("cache.huggingface_cache", MODELS, huggingface_home(config) / "hub"),
-        ("cache.xdg_cache_home", COMPILED, xdg / "vllm"),
-        ("cache.xdg_cache_home", COMPILED, xdg / "torchinductor"),
-        ("cache.triton_cache_dir", COMPILED, triton),
+        ("cache.huggingface_cache", MODELS, Path(cache.huggingface, "hub")),
+        ("cache.xdg_cache_home", COMPILED, Path(cache.xdg, "vllm")),
+        ("cache.xdg_cache_home", COMPILED, Path(cache.xdg, "torchinductor")),
+        ("cache.triton_cache_dir", COMPILED, Path(cache.triton)),
         ("paths.work_dir", JOBS, work_dir / "jobs"),
         ("paths.work_dir", JOBS, work_dir / "logs"),
         ("paths.work_dir", JOBS, work_dir / "status"),
@@ -38,8 +37,9 @@ def roots(config: Config, work_dir: Path) -> list[tuple[str, str, Path]]:
 
 
 def _walk(path: Path) -> Iterator[os.stat_result]:
-    """Yield the status of an entry and all below it, without following links."""
-    yield path.lstat()
+    """Yield the status of an entry and all below it, without following links. A job may remove files meanwhile."""
+    with suppress(OSError):
+        yield path.lstat()
     if not path.is_symlink() and path.is_dir():
         for folder, names, files in os.walk(path):
             for name in (*names, *files):

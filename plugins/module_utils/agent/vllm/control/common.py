@@ -14,9 +14,10 @@ from ....core.errors import NotFoundError
 from ....core.slurm.queue import Job
 from ....core.text import text_table
 from ....core.vllm.config import Config
+from ....core.vllm.job import spec as job_spec
 from .. import config_file
 from . import user_site
-from .observer import Observer, job_name
+from .observer import Observer
 from .slurm_commands import UserSlurm
 
 CONFIG_NAME = "config.yaml"
@@ -65,7 +66,7 @@ def model_of_job(arguments: argparse.Namespace, config: Config, jobs: list[Job])
     name = next((job.name for job in jobs if job.id == arguments.job), "")
     for key in config.models:
         log = observer_of(config).log_of(arguments.job, key)
-        if job_name(key) == name or log is not None:
+        if job_spec.job_name(key) == name or log is not None:
             return key
     raise NotFoundError.plain(
         f"job {arguments.job} is no job of a model in {config.file}", "see squeue --me, and herdctl vllm status"

@@ -15,11 +15,11 @@ from ....core.text import size, text_table
 from ....core.vllm import cache_cleanup, exit_codes, memory_plan, model_report
 from ....core.vllm.config import Config
 from ....core.vllm.job import ports
+from ....core.vllm.job import spec as job_spec
 from ....core.vllm.model_report import ModelReport
 from ....core.vllm.planning import entry as plan_entry
 from ...common.output import write_error_line, write_line, write_result
 from . import caches, common, launcher, model_facts, user_site
-from .observer import job_name
 from .progress import ProgressDisplay
 from .slurm_commands import RefusedError, UserSlurm
 
@@ -79,7 +79,7 @@ def status_command(arguments: argparse.Namespace) -> int:
         models = [common.model_of_job(arguments, config, jobs)]
     else:
         live = {job.name for job in jobs if job.is_live}
-        models = [key for key in config.models if job_name(key) in live] or [config.active_model]
+        models = [key for key in config.models if job_spec.job_name(key) in live] or [config.active_model]
     reports = [observer.report(model, jobs, arguments.job) for model in models]
     now = time.time()
     rows = [model_report.row(report, now) for report in reports]
@@ -104,7 +104,7 @@ def list_command(arguments: argparse.Namespace) -> int:
         observer = common.observer_of(config)
         jobs = observer.slurm.jobs()
         for key in config.models:
-            if model_report.newest(jobs, job_name(key)):
+            if model_report.newest(jobs, job_spec.job_name(key)):
                 states[key] = observer.report(key, jobs).state
     rows = [
         {
@@ -184,10 +184,8 @@ def stop_command(arguments: argparse.Namespace) -> int:
     slurm = UserSlurm()
     jobs = slurm.jobs()
     model = common.model_of_job(arguments, config, jobs)
-    if arguments.job:
-        ids = [job.id for job in jobs if job.id == arguments.job and job.is_live and job.name == job_name(model)]
-    else:
-        ids = [job.id for job in jobs if job.name == job_name(model) and job.is_live]
+    live = [job.id for job in jobs if job.name == job_spec.job_name(model) and job.is_live]
+    ids = [job_id for job_id in live if not arguments.job or job_id == arguments.job]
     done: dict[str, str] = {}
     is_gone = True
     for job_id in ids:
@@ -208,10 +206,13 @@ def cleanup_command(arguments: argparse.Namespace) -> int:
     work_dir = user_site.work_dir_of(config)
     kinds = cache_cleanup.KINDS if arguments.what == "all" else (arguments.what,)
     named = [config.model(key) for key in arguments.remove_model or ()]
-    live = [job for job in UserSlurm().jobs() if job.is_live and job.name.startswith(job_name(""))]
-    busy = [entry for key, entry in config.models.items() if any(job.name == job_name(key) for job in live)]
+    observer = common.observer_of(config)
+    live = [job for job in observer.slurm.jobs() if job.is_live and job.name.startswith(job_spec.job_name(""))]
+    busy = [entry for key, entry in config.models.items() if any(job.name == job_spec.job_name(key) for job in live)]
     folders = {cache_cleanup.model_folder(entry.huggingface_id) for entry in config.models.values()}
     kept = {cache_cleanup.model_folder(entry.huggingface_id) for entry in busy}
+    # A job may run a model that the configuration has no more.
+    kept |= {cache_cleanup.model_folder(spec.source) for job in live if (spec := observer.spec_of(job))}
     wanted = {cache_cleanup.model_folder(entry.huggingface_id) for entry in named}
     if in_use := sorted(wanted & kept):
         raise InvalidInputError.plain(f"a job uses {', '.join(in_use)}", "stop it first: herdctl vllm stop")
@@ -222,7 +223,7 @@ def cleanup_command(arguments: argparse.Namespace) -> int:
         arguments.older_than * cache_cleanup.DAY_S,
         kept_models=(folders | kept) - wanted,
         live_jobs={job.id for job in live},
-        live_specs={model_report.fingerprint_of(job) for job in live},
+        live_specs={observer.fingerprint_of(job) for job in live},
         named_models=wanted,
     )
     removed = []

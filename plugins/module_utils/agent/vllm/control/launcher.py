@@ -106,24 +106,11 @@ class Launcher:
         self.config, self.model, self.slurm, self.display, self.options = config, model, slurm, display, options
         self.facts = user_site.read_facts(user_site.work_dir_of(config))
         self.spec = builder.build(config, model, user_site.build(config, self.facts))
-        job_spec.check(self.spec)
         self.observer = Observer(Path(self.spec.work_dir), slurm)
         #: What C(sbatch --test-only) says, until Slurm's scheduler has an estimate of its own (C(squeue --start)).
         self.estimate: float | None = None
 
     # What runs already
-
-    def _record(self) -> Path:
-        return Path(self.spec.work_dir) / "jobs" / f"launched-{self.model}.json"
-
-    def _fingerprint_of(self, job: Job) -> str:
-        """Return the fingerprint in a job's comment, else the one that was submitted: sites may rewrite comments."""
-        if found := model_report.fingerprint_of(job):
-            return found
-        with suppress(OSError, ValueError, TypeError):
-            data = json.loads(self._record().read_text(encoding="utf-8"))
-            return str(data["fingerprint"]) if data.get("job") == job.id else ""
-        return ""
 
     def _running(self, but: str = "") -> Job | None:
         return model_report.newest(self.slurm.jobs(), self.spec.job_name, but)
@@ -175,7 +162,7 @@ class Launcher:
         """Launch the model, unless it runs, and follow it."""
         result = LaunchResult(exit_codes.OK, self.model)
         job = self._running()
-        if job is not None and self._fingerprint_of(job) in ("", self.spec.fingerprint):
+        if job is not None and self.observer.fingerprint_of(job) in ("", self.spec.fingerprint):
             self.display.note(f"{self.model} has job {job.id} already; no job is submitted")
             # A replacement that was interrupted is completed.
             former = self._running(but=job.id)
@@ -207,7 +194,7 @@ class Launcher:
             result.changed = True
             return result
         with self._lock():
-            if (other := self._running(but=job.id if job else "")) and self._fingerprint_of(
+            if (other := self._running(but=job.id if job else "")) and self.observer.fingerprint_of(
                 other
             ) == self.spec.fingerprint:
                 self.display.note(f"another launch has submitted job {other.id}")
@@ -264,7 +251,7 @@ class Launcher:
         job_id = self.slurm.submit(script)
         record = json.dumps({"job": job_id, "fingerprint": self.spec.fingerprint}) + "\n"
         with suppress(OSError):
-            write_whole(self._record(), record, 0o600)
+            write_whole(self.observer.record_of(self.model), record, 0o600)
         return job_id
 
     # Following

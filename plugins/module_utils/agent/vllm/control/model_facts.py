@@ -6,24 +6,32 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 
-from ....core.errors import HerdError, NotFoundError
+from ....core.errors import HerdError, InvalidInputError, NotFoundError
 from ....core.vllm.config import Config
+from ....core.vllm.job import builder
+from ....core.vllm.job import spec as job_spec
 from ....core.vllm.planning import checkpoint, hub_address
 from ....core.vllm.planning.checkpoint import Checkpoint
 from ...common.output import write_error_line
+from ...common.regular_files import read_regular
 from .. import checkpoint_folder, hub
 
-_LONGEST_TOKEN = 200
+_LONGEST_TOKEN = 4096
 _OTHER_WEIGHTS = (".bin", ".gguf", ".pt", ".pth")
+
+
+def cache_folders(config: Config) -> job_spec.CacheFolders:
+    """Return the directories of caches, as the job uses them."""
+    return builder.cache_folders(config).completed(str(Path.home()))
 
 
 def huggingface_home(config: Config) -> Path:
     """Return the directory of Hugging Face's cache, as the job uses it."""
-    xdg = config.cache.xdg_cache_home or str(Path.home() / ".cache")
-    return Path(config.cache.huggingface_cache or f"{xdg}/huggingface")
+    return Path(cache_folders(config).huggingface)
 
 
 def known(config: Config, key: str, ask_hub: bool = False) -> Checkpoint | None:
@@ -74,9 +82,15 @@ def missing_file(folder: Path) -> str:
 
 
 def _token(home: Path) -> str | None:
-    """Return the user's token: of the environment, else as C(hf auth login) keeps it."""
-    if token := os.environ.get("HF_TOKEN", "").strip():
-        return token
-    with suppress(OSError, UnicodeDecodeError):
-        return (home / "token").read_text(encoding="ascii")[:_LONGEST_TOKEN].strip() or None
-    return None
+    """Return the user's token: of the environment, else as C(hf auth login) keeps it.
+
+    :raises InvalidInputError: if it is none, so that no request could carry it.
+    """
+    place, token = "HF_TOKEN", os.environ.get("HF_TOKEN", "").strip()
+    if not token:
+        place = str(home / "token")
+        with suppress(OSError):
+            token = read_regular(Path(place), _LONGEST_TOKEN).decode("utf-8", "replace").strip()
+    if token and not re.fullmatch(r"[!-~]+", token):
+        raise InvalidInputError(f"a token of printable ASCII in {place}", "another text", "log in again: hf auth login")
+    return token or None

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Sequence
@@ -15,18 +16,16 @@ from pathlib import Path
 from ....core.errors import HerdError
 from ....core.slurm.queue import Job
 from ....core.vllm import job_status, model_report
+from ....core.vllm.job import spec as job_spec
+from ....core.vllm.job.spec import JobSpec
 from ....core.vllm.job_status import JobStatus
 from ....core.vllm.model_report import ModelReport
 from ...common.regular_files import read_regular
+from .. import job_files
 from . import log_files
 from .slurm_commands import UserSlurm
 
 _LOG = re.compile(r".+_(\d+)\.out")
-
-
-def job_name(model: str) -> str:
-    """Return the name of a model's jobs in Slurm."""
-    return f"vllm-{model}"
 
 
 class Observer:
@@ -44,12 +43,33 @@ class Observer:
 
     def log_of(self, job_id: str, model: str = "") -> Path | None:
         """Find the log of a job; None before it has one."""
-        stem = model.replace("-", "_") if model else "*"
-        return next(iter(sorted((self.work_dir / "logs").glob(f"{stem}_{job_id}.out"))), None)
+        return next(iter(sorted((self.work_dir / "logs").glob(job_spec.log_name(model or "*", job_id)))), None)
+
+    def record_of(self, model: str) -> Path:
+        """Return the file that remembers the last submission of a model."""
+        return self.work_dir / "jobs" / f"launched-{model}.json"
+
+    def fingerprint_of(self, job: Job) -> str:
+        """Return the fingerprint in a job's comment, else the one that was submitted: sites may rewrite comments."""
+        if found := job_spec.fingerprint_in(job.comment):
+            return found
+        model = job.name.removeprefix(job_spec.job_name(""))
+        with suppress(OSError, ValueError, RecursionError):
+            data = json.loads(read_regular(self.record_of(model), job_spec.LARGEST))
+            if isinstance(data, dict) and data.get("job") == job.id:
+                return str(data.get("fingerprint") or "")
+        return ""
+
+    def spec_of(self, job: Job) -> JobSpec | None:
+        """Read the specification of a job; None if there is none that can be read."""
+        name = job_spec.spec_name(job.name.removeprefix(job_spec.job_name("")), self.fingerprint_of(job))
+        with suppress(HerdError):
+            return job_files.read_spec(str(self.work_dir / "jobs" / name))
+        return None
 
     def last_job_of(self, model: str) -> str:
         """Return the number of a model's last job by its logs; empty without one."""
-        logs = (self.work_dir / "logs").glob(f"{model.replace('-', '_')}_*.out")
+        logs = (self.work_dir / "logs").glob(job_spec.log_name(model, "*"))
         numbers = [int(found[1]) for path in logs if (found := _LOG.fullmatch(path.name))]
         return str(max(numbers)) if numbers else ""
 
@@ -58,7 +78,7 @@ class Observer:
 
         :param job_id: only this job.
         """
-        now, name = time.time(), job_name(model)
+        now, name = time.time(), job_spec.job_name(model)
         mine = [job for job in jobs if not job_id or job.id == job_id]
         job = model_report.newest(mine, name)
         if job is not None:

@@ -18,11 +18,12 @@ from ....core.engine import api_answers
 from ....core.errors import HerdError, InvalidInputError, NotFoundError
 from ....core.text import terminal_text
 from ....core.vllm import exit_codes, metrics, model_report
+from ....core.vllm.job import spec as job_spec
 from ....core.vllm.model_report import ModelReport
 from ...common.output import write, write_error_line, write_line, write_result
 from .. import config_file
 from . import common, launcher, log_files, query, user_site
-from .observer import Observer, job_name
+from .observer import Observer
 
 
 def logs_command(arguments: argparse.Namespace) -> int:
@@ -33,14 +34,14 @@ def logs_command(arguments: argparse.Namespace) -> int:
     if not job_id:
         model = common.model_of(arguments, config)
         with suppress(HerdError):
-            job = model_report.newest(observer.slurm.jobs(), job_name(model))
+            job = model_report.newest(observer.slurm.jobs(), job_spec.job_name(model))
             job_id = job.id if job else ""
         job_id = job_id or observer.last_job_of(model)
     path = observer.log_of(job_id, model) if job_id else None
     if path is None and not (arguments.follow and job_id and model):
         of = f"job {job_id}" if job_id else model
         raise NotFoundError.plain(f"{of} has no log in {observer.work_dir / 'logs'} yet", "see herdctl vllm status")
-    path = path or observer.work_dir / "logs" / f"{model.replace('-', '_')}_{job_id}.out"
+    path = path or observer.work_dir / "logs" / job_spec.log_name(model, job_id)
     selection = log_files.Selection(arguments.rank, _pattern(arguments.grep))
     lines = log_files.last(path, arguments.lines, selection) if path.exists() else []
     if arguments.json:
