@@ -36,6 +36,10 @@ options:
     description: Results of M(herd.inference.router_info) by host name.
     type: dict
     default: {}
+  releases:
+    description: Results of M(herd.inference.release_info) by host name, of hosts without a service.
+    type: dict
+    default: {}
   accepted:
     description: Ids of advisories that the inventory has acknowledged.
     type: list
@@ -79,10 +83,12 @@ def render(
     routes: Mapping[str, Mapping[str, Any]] | None = None,
     accepted: Sequence[str] = (),
     routers: Mapping[str, Mapping[str, Any]] | None = None,
+    releases: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Join, and add the tables as text."""
     joined = status_table.status(heads, workers, endpoints)
     joined["nodes"] += [status_table.router_row(host, info) for host, info in (routers or {}).items()]
+    joined["nodes"] += [status_table.release_row(host, info) for host, info in (releases or {}).items()]
     joined["gpus"] = status_table.gpu_rows(gpus or {})
     joined["routes"] = status_table.route_rows(routes or {})
     joined["advisories"] = status_table.advisory_rows([workers, heads, routers or {}], accepted)

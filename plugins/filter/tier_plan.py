@@ -82,8 +82,9 @@ _value:
       specification.
     - C(problems), sentences that stop, and C(warnings), sentences that do not.
     - C(graces), by QoS the longest grace that a tier of it counts on.
+    - C(report), the placement of all tiers as data, and C(text), the same for people.
   type: dict
-  sample: {tiers: {}, problems: [], warnings: [], graces: {ai_opportunistic: 30}}
+  sample: {tiers: {}, problems: [], warnings: [], graces: {ai_opportunistic: 30}, report: {fits: true}, text: ''}
 """
 
 from collections.abc import Mapping, Sequence
@@ -158,7 +159,16 @@ def tier_plan(
             for name, one in plans.items():
                 one["tier"]["gpu_conflict"] = rules.gpu_conflict(name, whole, cluster)
     graces = {tier["qos"]: max(one["grace"] for one in whole if one["qos"] == tier["qos"]) for tier in whole}
-    return {"tiers": plans, "problems": found, "warnings": warnings, "graces": graces}
+    report = rules.plan_data(plans, found, warnings)
+    text = rules.plan_text(report)
+    return {
+        "tiers": plans,
+        "problems": found,
+        "warnings": warnings,
+        "graces": graces,
+        "report": report,
+        "text": text,
+    }
 
 
 class FilterModule:

@@ -11,7 +11,8 @@ short_description: Collect diagnostics of a node in an archive, without secrets
 version_added: 0.1.0
 description:
   - Writes an archive that only root can read. It contains the journals and texts of the collection's units, processes,
-    addresses, routes, firewall rules, sockets, disks, memory, GPUs, releases and heartbeats.
+    addresses, routes, firewall rules, sockets, disks, memory, GPUs, releases and heartbeats, and of a Slurm cluster the
+    queue, the nodes, the tiers and the logs of their jobs.
   - Excludes files that not all users can read. Replaces their words in all other texts, and everything that looks like
     a key, a token, a password or a private key.
   - Changes only the archive.
@@ -41,6 +42,10 @@ options:
     description: Start of the journals, in the syntax of C(journalctl --since).
     type: str
     default: -1d
+  job_logs:
+    description: Folder with the logs of Slurm jobs. The archive gets the end of the newest ones. If empty, none.
+    type: path
+    default: ''
   lines:
     description: Largest number of lines of each journal. The last lines are kept.
     type: int
@@ -83,16 +88,27 @@ from ansible_collections.herd.inference.plugins.module_utils.ports.operations im
 
 #: Folder whose protected files contain the secrets to replace.
 SECRETS = Path("/etc/herd")
+#: The unit in front of the gateway, which is not the collection's own, and a file that shows that it is used.
+WEB_SERVER, GATEWAY = "nginx.service", SECRETS / "gateway.json"
+
+
+def job_logs(folder: str) -> dict[str, str | None]:
+    """Read the end of the newest logs of jobs, by their names in the archive."""
+    if not folder:
+        return {}
+    found = bundle.newest_logs(Path(folder), uninstall_rules.SHARED_ENTRIES["ai/logs"].fullmatch)
+    return {f"jobs/{path.relative_to(folder)}": bundle.read_end(path) for path in found}
 
 
 def result(module: HerdModule) -> dict[str, Any]:
     """Write the archive, and return the module's result."""
     given = module.params
-    units = bundle.units(uninstall_rules.is_ours, systemd.UNIT_DIRECTORY)
+    units = bundle.units(uninstall_rules.is_ours, systemd.UNIT_DIRECTORY) + ([WEB_SERVER] if GATEWAY.is_file() else [])
     wanted = support_bundle.pieces(units, given["since"], given["lines"], given["prefix"], given["models_dir"])
     guarded = bundle.guarded_files(SECRETS)
     secrets = [word for path in guarded for word in redaction.secrets_in(path.read_text(errors="replace"))]
     texts = {piece.name: bundle.run(piece.argv) if piece.argv else bundle.read(piece.path) for piece in wanted}
+    texts.update(job_logs(given["job_logs"]))
     kept = {name: redaction.redact(text, secrets) for name, text in texts.items() if text is not None}
     if not module.check_mode:
         bundle.write(Path(given["path"]), given["name"], kept)
@@ -107,6 +123,7 @@ def main() -> None:
         prefix={"type": "path", "required": True},
         models_dir={"type": "path", "required": True},
         since={"type": "str", "default": "-1d"},
+        job_logs={"type": "path", "default": ""},
         lines={"type": "int", "default": 20000},
     )
 

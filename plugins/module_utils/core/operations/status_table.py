@@ -81,6 +81,19 @@ def router_row(host: str, info: Mapping[str, Any]) -> dict[str, Any]:
     return _row(host, "fast_router", info, None, notes)
 
 
+def release_row(host: str, info: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the row of a host that has a release and runs no service.
+
+    :param info: result of release_info; without C(releases) it tells why there is none.
+    """
+    row = _row(host, "", info, None, info.get("problems", []))
+    if info.get("unreachable"):
+        return row
+    if "releases" not in info:
+        return {**row, "unit": "", "note": str(info.get("msg", "no result"))}
+    return {**row, "unit": "none", "release": info.get("current", "")}
+
+
 def status(
     heads: Mapping[str, Mapping[str, Any]],
     workers: Mapping[str, Mapping[str, Any]],

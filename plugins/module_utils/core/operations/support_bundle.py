@@ -62,6 +62,16 @@ def pieces(units: Sequence[str], since: str, lines: int, prefix: str, models_dir
         Piece("herd/wait-for-workers.json", path="/etc/herd/wait-for-workers.json"),
         Piece("herd/agent.json", path="/etc/herd/agent.json"),
         Piece("herd/gateway.json", path="/etc/herd/gateway.json"),
+        Piece("herd/tiers.json", path="/etc/herd/tiers.json"),
+        Piece("herd/tiers-status.json", path="/run/herd/tiers.json"),
+        _command("slurm/queue.txt", "squeue", "--all", "--long"),
+        _command("slurm/nodes.txt", "sinfo", "--Node", "--long"),
+        _command("slurm/jobs.txt", "scontrol", "show", "job"),
+        _command(
+            "slurm/accounting.txt",
+            *("sacct", "--allusers", "--starttime=now-1days", "--parsable2"),
+            "--format=JobID,JobName,User,QOS,State,ExitCode,Start,End,NodeList,Reason",
+        ),
     ]
     for unit in units:
         # Of a template unit, all loaded instances.

@@ -357,3 +357,42 @@ def gpu_conflict(name: str, tiers: Sequence[Mapping[str, Any]], cluster: Cluster
                 f"(herd_tiers: other hosts, or gres: shard:1)"
             )
     return ""
+
+
+def plan_data(
+    plans: Mapping[str, Mapping[str, Any]], problems_found: Sequence[str], warnings: Sequence[str]
+) -> dict[str, Any]:
+    """Return the plan of all tiers as data for scripts."""
+    return {
+        "fits": not problems_found,
+        "problems": list(problems_found),
+        "warnings": list(warnings),
+        "tiers": {
+            name: {
+                "kind": plan["tier"]["kind"],
+                "nodes": plan["tier"]["nodes"],
+                "hosts": sorted(plan.get("data", {}).get("nodes", {}) or plan["tier"]["hosts"]),
+                "split": plan.get("data", {}).get("split", {}),
+                "memory": plan.get("limits", {}).get("memory", ""),
+                "models": [model["id"] for model in plan.get("data", {}).get("models", [])],
+                "table": plan.get("table", ""),
+            }
+            for name, plan in plans.items()
+        },
+    }
+
+
+def plan_text(data: Mapping[str, Any]) -> str:
+    """Write the plan of all tiers as text.
+
+    :param data: of C(plan_data).
+    """
+    parts = []
+    for name, tier in data["tiers"].items():
+        many = "1 node" if tier["nodes"] == 1 else f"{tier['nodes']} nodes"
+        # vLLM plans its own memory.
+        table = tier["table"] or "herdctl vllm plan shows the memory of a model of vLLM"
+        where = f" of {', '.join(tier['hosts'])}" if tier["hosts"] else ""
+        memory = f", {tier['memory']} of memory" if tier["memory"] else ""
+        parts.append(f"tier {name} ({tier['kind']}): {many}{where}{memory}\n{table}")
+    return "\n\n".join([*parts, *data["problems"], *data["warnings"]])

@@ -17,6 +17,8 @@ from .. import commands, files
 # Seconds after which a command is killed, so that it does not block the others.
 PATIENCE_S = 30.0
 LARGEST = 32 << 20
+#: Limits of the logs of jobs: their number, and the bytes that are kept of each.
+MOST_LOGS, LARGEST_LOG = 60, 2 << 20
 
 
 def run(argv: Sequence[str]) -> str | None:
@@ -34,6 +36,28 @@ def read(path: str) -> str | None:
     try:
         with Path(path).open(encoding="utf-8", errors="replace") as stream:
             return stream.read(LARGEST)
+    except OSError:
+        return None
+
+
+def newest_logs(folder: Path, is_log: Callable[[str], object]) -> list[Path]:
+    """List the newest files of the jobs' logs: those of the folder, and those in the folders of jobs."""
+    try:
+        entries = [path for path in folder.iterdir() if is_log(path.name)]
+    except OSError:
+        return []
+    inside = [file for path in entries if path.is_dir() and not path.is_symlink() for file in path.iterdir()]
+    logs = [path for path in [*entries, *inside] if path.is_file() and not path.is_symlink()]
+    return sorted(logs, key=lambda path: path.stat().st_mtime, reverse=True)[:MOST_LOGS]
+
+
+def read_end(path: Path) -> str | None:
+    """Return the end of a file, or None if it does not exist any more."""
+    try:
+        with path.open("rb") as stream:
+            size = stream.seek(0, io.SEEK_END)
+            stream.seek(max(0, size - LARGEST_LOG))
+            return stream.read(LARGEST_LOG).decode(errors="replace")
     except OSError:
         return None
 

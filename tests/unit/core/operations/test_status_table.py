@@ -196,3 +196,19 @@ def test_an_unreachable_router_has_a_reason() -> None:
 def test_releases_of_routers_have_advisories() -> None:
     (row,) = render({}, {}, {}, routers={"node": ROUTER}, accepted=["CVE-1"])["advisories"]
     assert (row["advisory"], row["hosts"], row["accepted"]) == ("CVE-1", "node", "yes")
+
+
+def test_host_without_a_service_is_shown_with_its_release() -> None:
+    releases: dict[str, dict[str, Any]] = {
+        "spare": {"current": "0c1e57098-cpu-1a2b3c4d", "releases": [], "problems": ["current points nowhere"]},
+        "broken": {"msg": "no Python"},
+        "off": {"unreachable": True, "msg": "Failed to connect to the host via ssh: no route"},
+    }
+    found = render({}, {}, {}, releases=releases)
+    rows = {row["host"]: (row["unit"], row["release"], row["note"]) for row in found["nodes"]}
+    assert rows == {
+        "spare": ("none", "0c1e57098-cpu-1a2b3c4d", "current points nowhere"),
+        "broken": ("", "", "no Python"),
+        "off": ("unreachable", "", "no route"),
+    }
+    assert "0c1e57098-cpu-1a2b3c4d" in found["text"]
