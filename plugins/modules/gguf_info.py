@@ -139,6 +139,23 @@ missing_bytes:
   description: Number of bytes that are missing at the end.
   returned: success
   type: int
+spare_bytes:
+  description: Number of bytes behind the last tensor and its padding.
+  returned: success
+  type: int
+purpose:
+  description: What the file is if it is no model for answers, such as a projector or an embedding model; else empty.
+  returned: success
+  type: str
+  sample: an embedding or reranking model
+problems:
+  description:
+    - What cannot be in a model's header or file. This includes a missing architecture, a number out of its range,
+      numbers that contradict the tensors, tensors that no release knows, names that are not UTF-8, and bytes behind the
+      last tensor.
+  returned: success
+  type: list
+  elements: str
 read_bytes:
   description: Number of bytes that were read.
   returned: success

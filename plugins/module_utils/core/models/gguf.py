@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Union
 
 from .gguf_cursor import Cursor, broken_file
@@ -27,13 +27,14 @@ ALIGNMENT_KEY = "general.alignment"
 DEFAULT_ALIGNMENT = 32
 #: Bounds, far above known models: vocabularies and merges have some 500 000 texts, models some 2 000 tensors.
 MAX_FIELDS = 1 << 16
-MAX_TENSORS = 1 << 17
+MAX_TENSORS = 1 << 15
 MAX_TEXTS = 1 << 20
+MAX_SHARDS = 1 << 10
 MAX_KEY = 1 << 16
 MAX_NAME = 64
 MAX_DIMENSIONS = 4
 #: Longer texts and arrays are not kept; C(ArraySummary) has their length.
-KEPT_TEXT = 1 << 20
+KEPT_TEXT = 1 << 16
 KEPT_ARRAY = 1 << 12
 INT64_MAX = (1 << 63) - 1
 SIZE_MAX = (1 << 64) - 1
@@ -111,6 +112,8 @@ class Header:
     :ivar byte_order: C(little) or C(big).
     :ivar data_start: offset of the first tensor's first byte.
     :ivar file_size: bytes of the file; of all shards once they are joined.
+    :ivar types: by key, the name of its type in the file.
+    :ivar problems: what the engine accepts, but no program writes, as sentences.
     """
 
     version: int
@@ -120,6 +123,8 @@ class Header:
     tensors: tuple[Tensor, ...]
     data_start: int
     file_size: int
+    types: Mapping[str, str] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
 
     @property
     def data_end(self) -> int:
@@ -165,7 +170,7 @@ def _value(cursor: Cursor, kind: int, what: str) -> Value:
         if length > KEPT_TEXT:
             cursor.skip(length, what)
             return ArraySummary("string", length)
-        return cursor.take(length, what).decode("utf-8", errors="replace")
+        return cursor.decoded(length, what)
     if kind == _ARRAY:
         return _array(cursor, what)
     raise cursor.broken(f"a known type of {what}", f"type {kind}")
@@ -185,6 +190,7 @@ def _array(cursor: Cursor, what: str) -> Value:
     if kind == _STRING:
         if length > MAX_TEXTS:
             raise cursor.broken(f"{what} with at most {MAX_TEXTS} texts", f"a number of {length}")
+        cursor.count_texts(length, what)
         # Each text has a length of eight bytes, so an impossible number is detected before the first one.
         cursor.need(length * 8, what)
         cursor.skip_texts(length, what)
@@ -194,8 +200,17 @@ def _array(cursor: Cursor, what: str) -> Value:
     raise cursor.broken(f"a known type of the entries of {what}", f"type {kind}")
 
 
-def _metadata(cursor: Cursor, count: int) -> dict[str, Value]:
+def _type_name(kind: int) -> str:
+    """Name a type as the format does."""
+    if kind in _SCALARS:
+        return _SCALARS[kind][0]
+    return "string" if kind == _STRING else "array"
+
+
+def _metadata(cursor: Cursor, count: int) -> tuple[dict[str, Value], dict[str, str]]:
+    """Read the keys: their values, and the names of their types."""
     metadata: dict[str, Value] = {}
+    types: dict[str, str] = {}
     for number in range(count):
         key = cursor.text(MAX_KEY, f"key {number + 1} of {count}")
         if not key or key in metadata:
@@ -204,7 +219,8 @@ def _metadata(cursor: Cursor, count: int) -> dict[str, Value]:
         if key == ALIGNMENT_KEY and kind != 4:
             raise cursor.broken(f"{ALIGNMENT_KEY} as a number of type uint32", f"type {kind}")
         metadata[key] = _value(cursor, kind, key)
-    return metadata
+        types[key] = _type_name(kind)
+    return metadata, types
 
 
 def _alignment(cursor: Cursor, metadata: Mapping[str, Value]) -> int:
@@ -221,7 +237,8 @@ def _tensor(cursor: Cursor, number: int) -> Tensor:
         raise cursor.broken(f"at most {MAX_DIMENSIONS} dimensions of {name}", str(count))
     shape = struct.unpack(f"{cursor.order}{count}Q", cursor.take(8 * count, f"the dimensions of {name}")) or (1,)
     elements = math.prod(shape)
-    if not all(dimension <= INT64_MAX for dimension in shape) or elements > INT64_MAX:
+    # The engine divides by each dimension.
+    if not all(0 < dimension <= INT64_MAX for dimension in shape) or elements > INT64_MAX:
         raise cursor.broken(f"possible dimensions of {name}", " x ".join(map(str, shape)))
     kind = cursor.number("I", f"the type of {name}")
     if kind not in TYPES:
@@ -269,7 +286,7 @@ def read_header(source: Source) -> Header:
     ):
         if count > most or count * least > source.size:
             raise broken_file(source.name, f"a number of {what} that {source.size} bytes can hold", str(count))
-    metadata = _metadata(cursor, field_count)
+    metadata, types = _metadata(cursor, field_count)
     alignment = _alignment(cursor, metadata)
     tensors: list[Tensor] = []
     names: set[str] = set()
@@ -288,6 +305,8 @@ def read_header(source: Source) -> Header:
         tensors=_place(source, tensors, start, alignment),
         data_start=start,
         file_size=source.size,
+        types=types,
+        problems=tuple(cursor.problems),
     )
 
 
@@ -300,6 +319,14 @@ def number_of(header: Header, key: str) -> int | None:
 def shard_count(header: Header) -> int:
     """Return the number of files of the model."""
     return number_of(header, "split.count") or 1
+
+
+def with_shard(headers: list[Header], header: Header, name: str) -> list[Header]:
+    """Add the header of the next shard to those before it, within the bound of a model's tensors."""
+    total = sum(len(other.tensors) for other in headers) + len(header.tensors)
+    if total > MAX_TENSORS:
+        raise broken_file(name, f"at most {MAX_TENSORS} tensors in all shards", str(total))
+    return [*headers, header]
 
 
 def join_shards(headers: Sequence[Header], name: str = "the model") -> Header:
@@ -323,4 +350,9 @@ def join_shards(headers: Sequence[Header], name: str = "the model") -> Header:
         raise broken_file(name, f"{total} tensors in all shards (split.tensors.count)", str(len(tensors)))
     if len({tensor.name for tensor in tensors}) != len(tensors):
         raise broken_file(name, "each tensor in one shard", "a tensor in two shards")
-    return replace(first, tensors=tuple(tensors), file_size=sum(header.file_size for header in headers))
+    return replace(
+        first,
+        tensors=tuple(tensors),
+        file_size=sum(header.file_size for header in headers),
+        problems=tuple(dict.fromkeys(problem for header in headers for problem in header.problems)),
+    )

@@ -15,6 +15,13 @@ from .source import Source
 MAX_READ = 64 << 20
 #: Most entries of all short arrays. As objects, they take many times their size in the file.
 MAX_KEPT = 1 << 18
+#: Most bytes of all keys, names and texts that are kept, and most texts in arrays, which are only counted.
+MAX_KEPT_TEXT = 8 << 20
+MAX_COUNTED = 3 << 19
+#: Most problems that are kept.
+_MAX_PROBLEMS = 8
+#: Bytes of an invalid text that are kept.
+_SHOWN_RAW = 1 << 10
 _WINDOW, _MAX_WINDOW = 1 << 16, 4 << 20
 
 
@@ -39,7 +46,9 @@ class Cursor:
         self._window, self._window_start = b"", 0
         self._next = _WINDOW
         self._budget = MAX_READ
-        self._kept = 0
+        self._kept = self._kept_text = self._counted = 0
+        #: What the engine accepts, but no program writes.
+        self.problems: list[str] = []
 
     def broken(self, expected: str, found: str) -> MismatchError:
         """Build the error of a file that the engine would not open."""
@@ -115,9 +124,29 @@ class Cursor:
         if self._kept > MAX_KEPT:
             raise self.broken(f"short arrays of at most {MAX_KEPT} entries together", f"more in {what}")
 
+    def count_texts(self, count: int, what: str) -> None:
+        """Count the texts of an array, each of which takes time to skip."""
+        self._counted += count
+        if self._counted > MAX_COUNTED:
+            raise self.broken(f"at most {MAX_COUNTED} texts in all arrays", f"more in {what}")
+
     def text(self, most: int, what: str) -> str:
-        """Read a text of bounded length. Invalid UTF-8 is replaced, as the engine accepts it too."""
+        """Read a text of bounded length."""
         length = self.number("Q", f"the length of {what}")
         if length > most:
             raise self.broken(f"{what} of at most {most} bytes", f"a length of {length}")
-        return self.take(length, what).decode("utf-8", errors="replace")
+        return self.decoded(length, what)
+
+    def decoded(self, length: int, what: str) -> str:
+        """Read a text. The engine accepts invalid UTF-8, so it is shown with backslashes, and noted as a problem."""
+        self._kept_text += length
+        if self._kept_text > MAX_KEPT_TEXT:
+            raise self.broken(f"keys, names and texts of at most {MAX_KEPT_TEXT >> 20} MiB", f"more in {what}")
+        raw = self.take(length, what)
+        try:
+            return raw.decode()
+        except UnicodeDecodeError:
+            text = raw[:_SHOWN_RAW].decode(errors="backslashreplace")
+        if len(self.problems) < _MAX_PROBLEMS:
+            self.problems.append(f"expected {what} as UTF-8, found {text[:80]}: convert the model again.")
+        return text

@@ -11,7 +11,8 @@ from typing import Any, Optional, Union
 
 from ..download import parts
 from ..errors import InvalidInputError
-from .gguf import ArraySummary, Header, Scalar, Tensor
+from . import header_check
+from .gguf import MAX_SHARDS, ArraySummary, Header, Scalar, Tensor
 
 _LAYER = re.compile(r"blk\.(\d+)\.")
 
@@ -32,6 +33,8 @@ def shard_names(name: str) -> list[str]:
             name,
             f"name {found['stem']}-00001-of-{found['count']}.gguf",
         )
+    if int(found["count"]) > MAX_SHARDS:
+        raise InvalidInputError(f"a model of at most {MAX_SHARDS} shards", name, "name a model's first shard")
     return parts.shard_names(found["stem"], int(found["count"]))
 
 
@@ -83,6 +86,7 @@ def describe(headers: Sequence[Header], joined: Header) -> dict[str, Any]:
     in_layers = _layer_bytes(tensors)
     total = sum(tensor.size for tensor in tensors)
     parameters = sum(tensor.elements for tensor in tensors)
+    spare = sum(map(header_check.spare_bytes, headers))
     return {
         "architecture": architecture,
         "name": _plain(metadata.get("general.name")),
@@ -108,4 +112,14 @@ def describe(headers: Sequence[Header], joined: Header) -> dict[str, Any]:
         "tensors": len(tensors),
         "whole": all(header.is_whole for header in headers),
         "missing_bytes": sum(max(0, header.data_end - header.file_size) for header in headers),
+        "spare_bytes": spare,
+        "purpose": header_check.companion(metadata, len(tensors)) or header_check.purpose(metadata),
+        "problems": [*header_check.problems(joined), *([_spare_problem(spare)] if spare else [])],
     }
+
+
+def _spare_problem(spare: int) -> str:
+    return (
+        f"expected the end of the file after the last tensor, found {spare} more bytes: compare its checksum, and "
+        f"fetch it again."
+    )

@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from ..errors import InvalidInputError
+from . import header_keys
 
 # In each group of this many layers, all but one have a window: all but the last, or (dense first) the first.
 _PATTERNS: Mapping[str, int] = {
@@ -50,14 +51,11 @@ class Keys:
                 )
             return default
         if isinstance(value, tuple):
+            numbers = [header_keys.whole_number(self.architecture, key, entry) for entry in value]
             if layer is None:
-                return max((int(entry) for entry in value), default=0)
-            return int(value[layer]) if layer < len(value) else 0
-        if isinstance(value, (int, float)):
-            return int(value)
-        raise InvalidInputError(
-            f"{self.architecture}.{key} to be a number", f"{value!r}", "choose a file that the engine can read"
-        )
+                return max(numbers, default=0)
+            return numbers[layer] if layer < len(numbers) else 0
+        return header_keys.whole_number(self.architecture, key, value)
 
 
 def window_length(keys: Keys) -> int:

@@ -15,7 +15,7 @@ from itertools import groupby
 from typing import Any
 
 from ..errors import InvalidInputError
-from . import layer_kinds
+from . import header_check, layer_kinds
 from .gguf import Header, Tensor
 from .gguf_types import padded
 from .layer_kinds import Keys
@@ -25,7 +25,7 @@ PADDING = 32
 CUDA_PADDING = 128
 #: CUDA computes quantised rows in steps of this many weights, and allocates the last step in full.
 CUDA_ROW = 512
-_OPTIONAL = ("experts", "cells_window", "latent", "recurrent", "details")
+_OPTIONAL = ("experts", "cells_window", "latent", "recurrent", "details", "purpose")
 _UNQUANTISED = ("f32", "f16", "bf16", "f64", "i8", "i16", "i32", "i64")
 # Tensors that are looked up for each token by the head's CPU, and stay there.
 _INPUTS = ("token_embd.weight", "position_embd.weight", "token_types.weight", "per_layer_token_embd.weight")
@@ -78,6 +78,7 @@ class ModelMetadata:
     :param latent: ranks and heads of multi-head latent attention, empty for none.
     :param recurrent: dimensions of the recurrence, empty for none.
     :param details: further facts from which the engine builds the graph; None if unknown.
+    :param purpose: what the model is for if it does not generate text.
     """
 
     architecture: str
@@ -102,6 +103,7 @@ class ModelMetadata:
     latent: Mapping[str, int] | None = None
     recurrent: Mapping[str, int] | None = None
     details: Mapping[str, int] | None = None
+    purpose: str = ""
 
     def detail(self, name: str) -> int:
         """Return one of the details; 0 if it is unknown."""
@@ -171,12 +173,11 @@ def cuda_bytes(tensor: Tensor) -> int:
 def metadata_of(header: Header) -> ModelMetadata:
     """Derive the metadata from a header.
 
-    :raises InvalidInputError: if the header lacks dimensions or the token embeddings.
+    :raises InvalidInputError: if the header lacks something, contradicts itself, or is of no language model.
     """
+    header_check.require(header)
     keys = Keys(header.metadata)
     count = keys.number("block_count")
-    if count < 1:
-        raise InvalidInputError("a model with layers", f"a block_count of {count}", "choose a language model's file")
     by_layer: list[list[Tensor]] = [[] for _each in range(count)]
     rest: dict[str, Tensor] = {}
     for tensor in header.tensors:
@@ -185,12 +186,6 @@ def metadata_of(header: Header) -> ModelMetadata:
             by_layer[int(number)].append(tensor)
         else:
             rest[tensor.name] = tensor
-    if "token_embd.weight" not in rest:
-        raise InvalidInputError(
-            "a file with token_embd.weight, as every language model has",
-            f"{len(header.tensors)} tensors without it",
-            "name the model's first shard, or another file",
-        )
     layers = tuple(_layer(keys, number, tensors) for number, tensors in enumerate(by_layer))
     embeddings = rest["token_embd.weight"]
     local = [rest.pop(name) for name in _INPUTS if name in rest]
@@ -221,6 +216,7 @@ def metadata_of(header: Header) -> ModelMetadata:
         cells_window=layer_kinds.window_length(keys),
         latent=layer_kinds.latent(keys),
         recurrent=layer_kinds.recurrent(keys),
+        purpose=header_check.purpose(header.metadata),
         details=layer_kinds.details(keys, {tensor.name.split(".", 2)[-1] for each in by_layer for tensor in each}),
     )
 

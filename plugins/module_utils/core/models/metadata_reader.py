@@ -21,7 +21,7 @@ def metadata_of_files(
     :param opened: opens the file at a path.
     :raises MismatchError: if a file is truncated.
     """
-    headers = []
+    headers: list[gguf.Header] = []
     for file in gguf_summary.shard_names(name):
         path = f"{folder.rstrip('/')}/{file}"
         with opened(path) as source:
@@ -32,5 +32,5 @@ def metadata_of_files(
                 f"{header.data_end - header.file_size} bytes missing at its end",
                 "fetch it again, or wait until it is copied",
             )
-        headers.append(header)
+        headers = gguf.with_shard(headers, header, path)
     return metadata.metadata_of(gguf.join_shards(headers, f"{folder.rstrip('/')}/{name}"))

@@ -40,6 +40,7 @@ class ComputeBufferRules:
     :param float_masks: whether masks arrive in single precision.
     :param hybrid_bug: whether each slot of a hybrid model allocates the cache of all slots.
     :param copies_local: whether the head copies its own tensors to private memory and loads with two buffers.
+    :param release: the release, to find what it refuses; empty if it is unknown.
     """
 
     copies: int
@@ -47,6 +48,7 @@ class ComputeBufferRules:
     float_masks: bool
     hybrid_bug: bool
     copies_local: bool
+    release: str = ""
 
 
 NEW = ComputeBufferRules(copies=4, reserves_logits=False, float_masks=False, hybrid_bug=False, copies_local=False)

@@ -25,7 +25,7 @@ from ..engine.device_order import (
 )
 from ..errors import InvalidInputError
 from ..models.metadata import CUDA_PADDING, PADDING, ModelMetadata
-from . import compute_buffer, cuda_memory, further_files, host_memory, token_rate
+from . import compute_buffer, cuda_memory, engine_limits, further_files, host_memory, token_rate
 from .compute_buffer import NEW, OLD, ComputeBufferRules
 from .further_files import FurtherFiles
 from .graph.architectures import LAYERS
@@ -151,7 +151,8 @@ class PlacementPlan:
 
 def rules_of(release: str) -> ComputeBufferRules:
     """Return the allocation rules of a release. Older tags follow the rules measured for b7836."""
-    return OLD if release.startswith("b") and release[1:].isdigit() and int(release[1:]) <= 7900 else NEW
+    is_old = release.startswith("b") and release[1:].isdigit() and int(release[1:]) <= 7900
+    return replace(OLD if is_old else NEW, release=release)
 
 
 class Planner:
@@ -353,12 +354,13 @@ class Planner:
         chosen = dict(split) if split else self.best_split()
         devices = self.place(chosen)
         head = self._head_need()
+        refused = engine_limits.refusals(self.metadata, self.request.cache, self.request.flash, self.rules.release)
         return PlacementPlan(
             devices=tuple(devices),
             split=chosen,
             tensor_split=tuple(engine_split(self.order(chosen))),
             head=head,
-            problems=(*_device_problems(devices), *self._host_problems(head)),
+            problems=(*refused, *_device_problems(devices), *self._host_problems(head)),
             warnings=tuple(self._warnings()),
             rate_empty=self._rate(devices, is_full=False),
             rate_full=self._rate(devices, is_full=True),
