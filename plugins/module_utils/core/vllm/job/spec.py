@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The specification of a vLLM job, from which its script and the command lines of its ranks follow.
 
-It lies beside the script as JSON. A job learns its nodes, addresses and ports when it runs (C(ranks/run.py)). There are
+It lies beside the script as JSON. A job learns its nodes, addresses and ports when it runs (C(run.py)). There are
 two ways to run one: the user's, without any right of an administrator, and the operator's, as a tier behind the
 gateway. They differ in data only.
 """
