@@ -5,24 +5,19 @@
 
 from __future__ import annotations
 
-import json
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import RemoteFailureError
 from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import processes
 from ansible_collections.herd.inference.plugins.module_utils.ports.systemd import UnitState
-from ansible_collections.herd.inference.plugins.modules import service_unit
+from tests.unit.modules.host.service_unit_run import Killed, digest_in, run_gateway
 
 A, B = "herd-gateway@a.service", "herd-gateway@b.service"
-
-
-class Killed(BaseException):
-    """The module's process is killed."""
 
 
 class Systemd:
@@ -41,8 +36,8 @@ class Systemd:
         monkeypatch.setattr(systemd, "show", self.show)
         monkeypatch.setattr(systemd, "_systemctl", self.systemctl)
         monkeypatch.setattr(systemd, "verify", lambda _unit, _text: None)
-        monkeypatch.setattr(systemd.time, "monotonic", lambda: self.now)
-        monkeypatch.setattr(systemd.time, "sleep", self.sleep)
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(time, "sleep", self.sleep)
         monkeypatch.setattr(processes, "environment_of", lambda pid: {"HERD_UNIT": self.texts[(A, B)[pid - 1]]})
 
     def sleep(self, seconds: float) -> None:
@@ -68,15 +63,11 @@ class Systemd:
             if self.fails:
                 self.states[unit] = "activating"
                 raise RemoteFailureError("systemctl start to succeed", "status 1", "fix the cause")
-            self.states[unit], self.texts[unit] = "active", self.wanted()
+            self.states[unit], self.texts[unit] = "active", digest_in(self.folder)
         elif words[0] == "stop" and self.states[unit] in ("active", "activating"):
             self.states[unit] = "deactivating"
         elif words[0] in ("enable", "disable"):
             self.enabled[unit] = words[0] == "enable"
-
-    def wanted(self) -> str:
-        text = (self.folder / "herd-gateway@.service").read_text(encoding="utf-8")
-        return text.partition("HERD_UNIT=")[2].split("\n", 1)[0]
 
     def serving(self) -> list[str]:
         return [unit for unit, state in self.states.items() if state == "active"]
@@ -88,18 +79,7 @@ def double(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Systemd:
 
 
 def run(capsys: pytest.CaptureFixture[str], text: str, check: bool = False) -> dict[str, Any]:
-    given = {
-        "name": "herd-gateway@.service",
-        "content": f"[Service]\nEnvironment=HERD_UNIT=@HERD_UNIT@\nExecStart={text}\n",
-        "instances": ["a", "b"],
-        "stop_timeout": 60,
-        "_ansible_check_mode": check,
-    }
-    capsys.readouterr()
-    with patch_module_args(given), pytest.raises(SystemExit):
-        service_unit.main()
-    result: dict[str, Any] = json.loads(capsys.readouterr().out)
-    return result
+    return run_gateway(capsys, text, check)
 
 
 def test_first_instance_starts_and_is_enabled(double: Systemd, capsys: pytest.CaptureFixture[str]) -> None:
@@ -141,7 +121,7 @@ def test_killed_deployment_is_completed_by_the_next(double: Systemd, capsys: pyt
         double.kill_before = -1
         run(capsys, f"new {commands}")
         (serving,) = double.serving()
-        assert double.texts[serving] == double.wanted()
+        assert double.texts[serving] == digest_in(double.folder)
         assert double.enabled == {A: True, B: False}
         assert not run(capsys, f"new {commands}")["changed"]
 

@@ -5,25 +5,20 @@
 
 from __future__ import annotations
 
-import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import RemoteFailureError
-from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
+from ansible_collections.herd.inference.plugins.module_utils.ports import files, systemd
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import processes
 from ansible_collections.herd.inference.plugins.module_utils.ports.systemd import UnitState
-from ansible_collections.herd.inference.plugins.modules import service_unit
+from tests.unit.modules.host.service_unit_run import Killed, digest_in, run_gateway
 
 A, B, SOCKET = "herd-gateway@a.service", "herd-gateway@b.service", "herd-gateway.socket"
-
-
-class Killed(BaseException):
-    """The module's process is killed."""
 
 
 class Systemd:
@@ -47,11 +42,11 @@ class Systemd:
         monkeypatch.setattr(systemd, "show", self.show)
         monkeypatch.setattr(systemd, "_systemctl", self.systemctl)
         monkeypatch.setattr(systemd, "verify", lambda _unit, _text: None)
-        monkeypatch.setattr(systemd.time, "monotonic", lambda: self.now)
-        monkeypatch.setattr(systemd.time, "time", lambda: self.now)
-        monkeypatch.setattr(systemd.time, "sleep", self.sleep)
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(time, "time", lambda: self.now)
+        monkeypatch.setattr(time, "sleep", self.sleep)
         monkeypatch.setattr(processes, "environment_of", lambda pid: {"HERD_UNIT": self.texts[(A, B)[pid - 1]]})
-        write = service_unit.files.atomic_write
+        write = files.atomic_write
 
         def write_now(path: Path, text: str) -> None:
             write(path, text)
@@ -59,7 +54,7 @@ class Systemd:
             os.utime(path, (self.now, self.now))
             self.now += 1
 
-        monkeypatch.setattr(service_unit.files, "atomic_write", write_now)
+        monkeypatch.setattr(files, "atomic_write", write_now)
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
@@ -85,7 +80,7 @@ class Systemd:
                 raise RemoteFailureError("systemctl start to succeed", "status 1", "fix the cause")
             if self.states[SOCKET] != "active":
                 self.start(SOCKET)
-            self.texts[unit] = self.text_of("herd-gateway@.service").partition("HERD_UNIT=")[2].split("\n", 1)[0]
+            self.texts[unit] = digest_in(self.folder)
             self.held[unit] = self.since[SOCKET]
         self.states[unit], self.since[unit] = "active", self.now
 
@@ -119,25 +114,14 @@ def double(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Systemd:
 
 
 def run(capsys: pytest.CaptureFixture[str], text: str, socket: str, check: bool = False) -> dict[str, Any]:
-    given = {
-        "name": "herd-gateway@.service",
-        "content": f"[Service]\nEnvironment=HERD_UNIT=@HERD_UNIT@\nExecStart={text}\n",
-        "socket": f"[Socket]\nListenStream={socket}\nService=herd-gateway@a.service\n",
-        "instances": ["a", "b"],
-        "stop_timeout": 60,
-        "_ansible_check_mode": check,
-    }
-    capsys.readouterr()
-    with patch_module_args(given), pytest.raises(SystemExit):
-        service_unit.main()
-    result: dict[str, Any] = json.loads(capsys.readouterr().out)
-    return result
+    socket_text = f"[Socket]\nListenStream={socket}\nService=herd-gateway@a.service\n"
+    return run_gateway(capsys, text, check, socket=socket_text)
 
 
 def is_applied(double: Systemd, socket: str) -> bool:
     """Whether one instance serves, with the new text and from the new socket."""
     (serving,) = double.accepting()
-    wanted = double.text_of("herd-gateway@.service").partition("HERD_UNIT=")[2].split("\n", 1)[0]
+    wanted = digest_in(double.folder)
     return f"ListenStream={socket}\n" in double.bound and double.texts[serving] == wanted
 
 

@@ -5,17 +5,16 @@
 
 from __future__ import annotations
 
-import json
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import processes
 from ansible_collections.herd.inference.plugins.module_utils.ports.systemd import UnitState
-from ansible_collections.herd.inference.plugins.modules import service_unit
+from tests.unit.modules.host.service_unit_run import run as run_module
 
 
 class Systemd:
@@ -28,8 +27,8 @@ class Systemd:
         monkeypatch.setattr(systemd, "show", self.show)
         monkeypatch.setattr(systemd, "_systemctl", self.systemctl)
         monkeypatch.setattr(systemd, "verify", lambda _unit, _text: None)
-        monkeypatch.setattr(systemd.time, "monotonic", lambda: self.now)
-        monkeypatch.setattr(systemd.time, "sleep", self.sleep)
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(time, "sleep", self.sleep)
         monkeypatch.setattr(processes, "environment_of", lambda _pid: {"HERD_UNIT": "older"})
 
     def sleep(self, seconds: float) -> None:
@@ -53,18 +52,8 @@ def systemd_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Systemd:
 
 
 def run(capsys: pytest.CaptureFixture[str], check: bool = False) -> dict[str, Any]:
-    given = {
-        "name": "herd-queue.service",
-        "content": "[Service]\nEnvironment=HERD_UNIT=@HERD_UNIT@\n",
-        "enabled": False,
-        "stop_timeout": 60,
-        "_ansible_check_mode": check,
-    }
-    capsys.readouterr()
-    with patch_module_args(given), pytest.raises(SystemExit):
-        service_unit.main()
-    result: dict[str, Any] = json.loads(capsys.readouterr().out)
-    return result
+    content = "[Service]\nEnvironment=HERD_UNIT=@HERD_UNIT@\n"
+    return run_module(capsys, check, name="herd-queue.service", content=content, enabled=False, stop_timeout=60)
 
 
 @pytest.mark.parametrize(("state", "action"), [("deactivating", "start"), ("active", "restart")])
