@@ -204,7 +204,6 @@ from ansible_collections.herd.inference.plugins.module_utils.core.download.retry
     Backoff,
     BandwidthLimit,
     Pace,
-    SlowTransferDetector,
 )
 from ansible_collections.herd.inference.plugins.module_utils.core.download.sources import ReportProgress
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, NotFoundError
@@ -294,7 +293,7 @@ def connect(module: HerdModule, targets: tuple[Target, ...], report: ReportProgr
         lambda text: report(text, 0, None),
     )
     limit = BandwidthLimit(options["bandwidth"])
-    workers = DownloadWorkers(client, connections, limit, lambda: SlowTransferDetector(options["timeout"]), report)
+    workers = DownloadWorkers(client, connections, limit, report)
     lacking = REQUESTS_ERROR is not None and any(not url.startswith("file:") for url in asked)
     return download.DownloadPorts(Disk(), None if lacking else client, None if lacking else workers, report)
 

@@ -58,6 +58,8 @@ ALLOWED = {
     # Beside errors, rules that core or the agent's own transport share.
     "ports": (
         "core.download.identity",
+        "core.download.refusals",
+        "core.download.retry",
         "core.engine.api_answers",
         "core.errors",
         "core.host.certificate",

@@ -18,7 +18,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 from urllib.parse import quote, urljoin, urlsplit
 
+from ...core.download import identity, refusals
 from ...core.download.identity import public_url
+from ...core.download.retry import Backoff
 from ...core.errors import MismatchError, NotFoundError, RemoteFailureError, TransientFailureError, reason_of
 from ...core.vllm.planning import checkpoint, hub_address, safetensors
 from ...core.vllm.planning.checkpoint import Checkpoint
@@ -27,9 +29,8 @@ TIMEOUT = 30.0
 #: Seconds for a whole response: a server may send a byte now and then.
 LONGEST = 120.0
 _PIECE = 64 << 10
-#: Pauses in seconds after failures that may pass.
-PAUSES = (1.0, 2.0, 4.0)
-_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+#: Pauses after failures that may pass.
+BACKOFF = Backoff(retries=3)
 _RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
 
 
@@ -41,15 +42,22 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(
         self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
     ) -> urllib.request.Request | None:
-        here, there = urlsplit(req.full_url), urlsplit(urljoin(req.full_url, newurl))
-        if there.scheme not in ("http", "https") or (here.scheme, there.scheme) == ("https", "http"):
-            raise RemoteFailureError(
-                f"{public_url(req.full_url)} to lead to a web server", public_url(newurl), "check the endpoint"
-            )
+        target = urljoin(req.full_url, newurl)
+        here, there = urlsplit(req.full_url), urlsplit(target)
+        if not hub_address.is_server(target) or (here.scheme, there.scheme) == ("https", "http"):
+            raise _wrong_redirect(req.full_url, newurl)
         request = super().redirect_request(req, fp, code, msg, headers, newurl)
         if request is not None and (here.scheme, here.netloc) != (there.scheme, there.netloc):
             request.remove_header("Authorization")
         return request
+
+
+def _wrong_redirect(url: str, target: str) -> RemoteFailureError:
+    return RemoteFailureError(
+        f"{public_url(url)} to lead to a web server",
+        f"a redirect to {identity.shown(public_url(target))}",
+        "check the endpoint",
+    )
 
 
 class HubFolder:
@@ -69,7 +77,7 @@ class HubFolder:
     ) -> None:
         self._base = hub_address.folder_url(huggingface_id, revision, endpoint)
         self.name = huggingface_id
-        self._token = token
+        self._token = identity.checked_token(token)
         self._sleep = sleep
         self._opener = urllib.request.build_opener(_Redirects())
 
@@ -80,14 +88,16 @@ class HubFolder:
 
     def fetch(self, file: str, offset: int, length: int) -> tuple[bytes, int]:
         """Return bytes of a file, and its size; retry after failures that may pass."""
-        for pause in (*PAUSES, None):
+        failures = 0
+        while True:
             try:
                 return self._request(file, offset, length)
             except TransientFailureError as error:
+                failures += 1
+                pause = BACKOFF.pause(failures, error.pause)
                 if pause is None:
-                    raise error.after_retries(len(PAUSES) + 1) from None
-                self._sleep(min(error.pause or pause, 30.0))
-        raise AssertionError("unreachable")
+                    raise error.after_retries(failures) from None
+                self._sleep(pause)
 
     def _request(self, file: str, offset: int, length: int) -> tuple[bytes, int]:
         url = f"{self._base}/{quote(file)}"
@@ -102,6 +112,11 @@ class HubFolder:
                 self._refuse(file, error)
         except urllib.error.URLError as error:
             raise TransientFailureError.of_content(url, str(error.reason)[:120]) from None
+        except ValueError:
+            # The standard library reads the address of a redirect, which may be malformed.
+            raise RemoteFailureError(
+                f"{public_url(url)} to lead to a web server", "a redirect to no address", "check the endpoint"
+            ) from None
         except (OSError, http.client.HTTPException) as error:
             raise TransientFailureError.of_content(url, reason_of(error)[:120]) from None
 
@@ -130,18 +145,17 @@ class HubFolder:
 
     def _refuse(self, file: str, error: urllib.error.HTTPError) -> NoReturn:
         where = f"{file} of {self.name}"
-        if error.code in _PASSING:
-            pause = _whole_number(error.headers.get("Retry-After", ""))
-            raise TransientFailureError.of_content(where, f"status {error.code}", pause) from None
-        if error.code in (401, 403):
-            raise hub_address.denied(self.name, bool(self._token)) from None
+        refusal = refusals.Refusal.of(error.code, error.headers, bool(self._token))
+        if refusals.may_pass(error.code):
+            pause = refusals.pause(error.headers, time.time())
+            raise TransientFailureError.of_content(where, f"status {error.code}{refusal.said}", pause) from None
+        if refusal.is_denial or refusal.is_unknown_repository:
+            raise hub_address.denied(self.name, refusal) from None
         if error.code in (404, 410):
-            raise NotFoundError(
-                f"{where} on the Hub", f"status {error.code}", "check the id and the revision"
-            ) from None
+            raise NotFoundError(f"{where} on the Hub", refusal.cause, "check the id and the revision") from None
         if error.code == 416:
             raise MismatchError(f"a file with content as {where}", "an empty file", "check the repository") from None
-        raise RemoteFailureError(where, f"status {error.code}", "try again later") from None
+        raise RemoteFailureError(where, refusal.cause, "try again later") from None
 
 
 def _whole_number(header: str) -> int | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from ..errors import MismatchError
 from .identity import RemoteFile
 from .parts import Target
-from .sources import agree
+from .sources import agree, refuse_pointer
 from .transfer_state import Address, PartRequest, PartState
 
 MAGIC = b"GGUF"
@@ -28,7 +28,9 @@ def check_identity(part: PartState, address: Address, remote: RemoteFile) -> Non
 
 
 def check_magic(request: PartRequest, data: bytes) -> None:
-    """Reject received bytes if they are at the start of the file and not of a GGUF file."""
+    """Reject received bytes if they are at the start of the file and not of a GGUF file, or of a pointer to one."""
+    if request.position == 0:
+        refuse_pointer(request.address.label, data)
     at = request.base + request.position
     wanted = MAGIC[at : at + len(data)]
     if data[: len(wanted)] == wanted:

@@ -29,6 +29,7 @@ from .extents import Extents
 from .identity import FileIdentity
 from .parts import Target
 from .retry import Backoff, Pace
+from .servers import Servers
 from .sources import ReportProgress, Segment, SourceClient, total_size
 from .transfer import Snapshot, Transfer
 
@@ -78,12 +79,14 @@ class DownloadPorts:
     """Disk, servers and threads of a download.
 
     :ivar client: None if no server can be asked: in check mode on a host without the library requests.
+    :ivar servers: the limits of the servers, for all files of a run.
     """
 
     disk: Disk
     client: SourceClient | None
     workers: DownloadWorkers | None
     report: ReportProgress
+    servers: Servers = field(default_factory=Servers)
 
 
 @dataclass(frozen=True)
@@ -245,7 +248,9 @@ class Download:
             return
         if self.ports.workers is None:
             raise NotFoundError.plain('Python library "requests" is not installed on the host', "install it")
-        transfer = Transfer(self.target, self.segments, self.kept, self.policy.pace, self.policy.backoff)
+        transfer = Transfer(
+            self.target, self.segments, self.kept, self.policy.pace, self.policy.backoff, self.ports.servers
+        )
         file = self.disk.open_partial_file(self.partial)
         try:
             self._transfer(transfer, file, self.ports.workers)

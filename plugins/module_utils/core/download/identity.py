@@ -5,11 +5,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from .. import text
+from ..errors import InvalidInputError
+
+#: The beginning of a Git LFS pointer: a text of about 130 bytes that stands for a large file in a repository.
+POINTER = b"version https://git-lfs.github.com/spec/"
+#: Bytes that a pointer has at most.
+LONGEST_POINTER = 1024
+#: Longest tag that is kept and sent back as it is, in characters.
+LONGEST_TAG = 200
+#: Longest part of a header that an error repeats, in characters.
+LONGEST_SHOWN = 120
 SHA256 = re.compile(r"[0-9a-f]{64}")
+_USER = re.compile(r"//[^/]*@")
 
 
 @dataclass(frozen=True)
@@ -36,6 +49,35 @@ class FileIdentity:
 
 
 def public_url(url: str) -> str:
-    """Remove the places in which a URL may hold credentials."""
-    split = urlsplit(url)
+    """Remove the places in which a URL may hold credentials; the URL may be malformed."""
+    try:
+        split = urlsplit(url)
+    except ValueError:
+        return _USER.sub("//", re.split("[?#]", url)[0])
     return split._replace(netloc=split.netloc.rsplit("@", 1)[-1], query="", fragment="").geturl()
+
+
+def tag_of(value: str | None) -> str | None:
+    """Read an ETag or a date as a tag. A server marks the same tag as weak when it compresses other responses."""
+    if not value:
+        return None
+    value = text.CONTROL.sub(" ", value).strip().removeprefix("W/")
+    return value if len(value) <= LONGEST_TAG else hashlib.sha256(value.encode()).hexdigest()
+
+
+def cleaned(value: str) -> str:
+    """Bound a header for an error, and remove its control characters."""
+    return text.plain(value)[:LONGEST_SHOWN]
+
+
+def shown(value: str | None) -> str:
+    """Quote a header for an error."""
+    return repr(value if value is None else cleaned(value))
+
+
+def checked_token(token: str | None) -> str | None:
+    """Return a token without the blanks around it; refuse one that no header can hold."""
+    token = (token or "").strip()
+    if not (token.isascii() and token.isprintable()):
+        raise InvalidInputError("a token of printable ASCII", "other characters in it", "copy the token again")
+    return token or None

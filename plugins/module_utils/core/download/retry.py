@@ -32,7 +32,9 @@ class Backoff:
         """
         if failures > self.retries or (asked is not None and asked > self.patience):
             return None
-        return min(self.first * 2 ** (failures - 1), self.longest) if asked is None else asked
+        own: float = min(self.first * 2 ** (failures - 1), self.longest)
+        # A server that asks for no pause at all would use up the retries at once.
+        return own if asked is None else max(asked, own)
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Pace:
         and not from the disk; more than a block.
     :ivar block: smallest step of the checksum.
     :ivar progress: bytes below which a response counts as a failure.
+    :ivar lag: seconds by which a request may delay the end before an idle connection takes its bytes over.
     """
 
     connections: int = 8
@@ -58,6 +61,7 @@ class Pace:
     ahead: int = 512 * MIB
     block: int = MIB
     progress: int = 64 << 10
+    lag: float = 2.0
 
     def request_size(self, left: int) -> int:
         """Size the next request. Requests shrink towards the end, so that all connections end together."""
@@ -98,6 +102,11 @@ class SlowTransferDetector:
         self.window = window
         self._waited = 0.0
         self._received = 0
+
+    @property
+    def found(self) -> str:
+        """What was found, for the error."""
+        return f"less than {self.SLOWEST * self.window:.0f} bytes in {self.window:.0f} s"
 
     def is_too_slow(self, received: int, waited: float) -> bool:
         """Add one read, its bytes and the seconds spent waiting for them, and judge the connection."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Optional, Protocol
 
 from ..errors import HerdError, InvalidInputError, MismatchError
-from .identity import RemoteFile, public_url
+from .identity import LONGEST_POINTER, POINTER, RemoteFile, public_url
 from .parts import Part, Target, url_identity
 
 #: Receives the current step, its progress and its total; None if the total is unknown.
@@ -21,6 +21,7 @@ class SourceClient(Protocol):
     """Client of the servers that have the parts."""
 
     def describe(self, url: str, patient: bool) -> RemoteFile: ...
+    def opening(self, url: str, most: int) -> bytes: ...
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,10 @@ def _resolve_part(wanted: Segment, client: SourceClient, covered: bool, report: 
         report(f"asking for {label}", 0, None)
         try:
             remote = client.describe(url, number == len(addresses) - 1 and not found)
+            if remote.size == 0:
+                raise MismatchError(f"a model's file from {label}", "an empty file", "look for the file on its server")
+            if remote.size is not None and remote.size <= LONGEST_POINTER:
+                refuse_pointer(label, client.opening(url, LONGEST_POINTER))
             agree("size", label, size, remote.size)
             agree("sha256", label, sha256, remote.sha256)
         except HerdError as error:
@@ -112,6 +117,16 @@ def _resolve_part(wanted: Segment, client: SourceClient, covered: bool, report: 
     asked = [label for label, _error in errors] + [public_url(there) for there, _remote in found]
     rest = [there for there, _remote in found[1:]] + [there for there in addresses if public_url(there) not in asked]
     return replace(wanted, size=size, sha256=sha256, tag=remote.tag, url=url, others=tuple(rest))
+
+
+def refuse_pointer(label: str, opening: bytes) -> None:
+    """Refuse a file that begins as a Git LFS pointer does."""
+    if opening.startswith(POINTER):
+        raise MismatchError(
+            f"a model's file from {label}",
+            "a Git LFS pointer, a short text that stands for the file in its repository",
+            "use the address of the file itself: on the hub /resolve/ instead of /raw/; in a clone, run git lfs pull",
+        )
 
 
 def agree(what: str, where: str, wanted: object, published: object) -> None:

@@ -21,12 +21,13 @@ from dataclasses import dataclass
 from typing import Any, Optional, Union
 
 from ..errors import HerdError, TransientFailureError
-from . import checks, transfer_state
+from . import checks, takeover, transfer_state
 from .extents import Extents
 from .hashing import HashStreams, HashTask
 from .identity import RemoteFile
 from .parts import Target, server_of
 from .retry import Backoff, Pace
+from .servers import Servers
 from .sources import Segment, combined
 from .transfer_state import Address, PartRequest, PartState
 
@@ -55,13 +56,22 @@ class Transfer:
     :ivar safe: bytes that the journal on disk lists.
     :ivar messages: failures that were retried, for the operator.
     :ivar exhausted: servers that failed until the retries ended; other parts ask them last.
+
+    :param servers: the limits of the servers, which further files of the same run share.
     """
 
     def __init__(
-        self, target: Target, segments: Sequence[Segment], kept: Extents, pace: Pace, backoff: Backoff
+        self,
+        target: Target,
+        segments: Sequence[Segment],
+        kept: Extents,
+        pace: Pace,
+        backoff: Backoff,
+        servers: Servers | None = None,
     ) -> None:
         self.target = target
-        self.parts = [PartState(index, segment) for index, segment in enumerate(segments)]
+        servers = servers or Servers()
+        self.parts = [PartState(index, segment, servers) for index, segment in enumerate(segments)]
         self.pace = pace
         self.backoff = backoff
         self.written = kept.copy()
@@ -116,16 +126,22 @@ class Transfer:
             address = self._preferred(part)
             if part.held or any(request.is_stale for request in part.requests):
                 continue
-            if now < address.resume_at:
-                wait = min(wait, address.resume_at - now)
+            resume_at = max(address.resume_at, address.server.resume_at)
+            if now < resume_at:
+                wait = min(wait, resume_at - now)
                 continue
-            if len(part.requests) >= self._width(part, address):
+            if not self._may_ask(part, address):
                 continue
             request = self._whole(part, address) if address.ranges is False else self._piece(part, address)
             if request is not None:
-                part.requests.append(request)
-                return request
-        return self._split_slowest() or wait
+                return self._begin(request, now)
+        request = self._take_over(now)
+        return wait if request is None else self._begin(request, now)
+
+    def _begin(self, request: PartRequest, now: float) -> PartRequest:
+        request.began = now
+        request.part.requests.append(request)
+        return request
 
     def _preferred(self, part: PartState) -> Address:
         """Prefer the first address whose server has not failed with another part."""
@@ -137,10 +153,13 @@ class Transfer:
                 self._discard(part)
         return best
 
-    def _width(self, part: PartState, address: Address) -> int:
-        if address.ranges is not True or address.failures:
-            return 1
-        return self.pace.connections if address.width is None else address.width
+    def _may_ask(self, part: PartState, address: Address) -> bool:
+        """Return whether one more request to this address is within the limits of its server."""
+        width = self.pace.connections if address.ranges is True and not address.failures else 1
+        limit = address.server.width
+        return len(part.requests) < width and (
+            limit is None or transfer_state.under_way(self.parts, address.server) < limit
+        )
 
     def _piece(self, part: PartState, address: Address) -> PartRequest | None:
         base, end = part.base or 0, part.end
@@ -174,8 +193,8 @@ class Transfer:
         front = self.streams.position
         return position - front > self.pace.ahead and front >= self.kept_end
 
-    def _split_slowest(self) -> PartRequest | None:
-        """Take over the second half of the slowest request, once no bytes are left to request."""
+    def _take_over(self, now: float) -> PartRequest | None:
+        """Take over bytes of another request, once none are left to request."""
         candidates = [
             request
             for part in self.parts
@@ -184,17 +203,10 @@ class Transfer:
             and not request.is_stale
             and part.addresses[0] is request.address
             and request.address.ranges
-            and len(part.requests) < self._width(part, request.address)
-            and request.left >= 4 * self.pace.smallest
+            and now >= request.address.server.resume_at
+            and self._may_ask(part, request.address)
         ]
-        if not candidates:
-            return None
-        slowest = max(candidates, key=lambda request: request.left)
-        middle = slowest.position + slowest.left // 2
-        request = PartRequest(slowest.part, slowest.address, middle, slowest.end, True)
-        slowest.end = middle
-        slowest.part.requests.append(request)
-        return request
+        return takeover.take_over(candidates, self.pace, now)
 
     # --- results of a request
 
@@ -238,6 +250,7 @@ class Transfer:
         if request.end is not None:
             length = max(0, min(length, request.end - request.position))
         checks.check_magic(request, opening[:length])
+        request.pending = length
         return length
 
     def has_room(self) -> bool:
@@ -247,6 +260,7 @@ class Transfer:
     def add_written(self, request: PartRequest, length: int) -> bool:
         """Add bytes that were written to the file; False if the request is over."""
         part, address = request.part, request.address
+        request.pending = 0
         if request.is_stale or self.error is not None:
             return False
         start = request.base + request.position
@@ -280,7 +294,8 @@ class Transfer:
             found = f"the server closed the connection after {request.position} of {request.end} bytes"
             self.failed(request, TransientFailureError.of_content(request.address.label, found), now)
             return
-        request.address.failures = 0 if not is_stale else request.address.failures
+        if not is_stale:
+            request.address.completed(request.rate(now))
         self.release(request)
         self._settle()
 
@@ -291,20 +306,21 @@ class Transfer:
         if not request.ranged:
             part.furthest = max(part.furthest, request.position)
         self.release(request)
-        if request.is_stale or self.is_over or address not in part.addresses:
+        if request.is_stale or request.is_complete or self.is_over or address not in part.addresses:
             return
         if not isinstance(error, TransientFailureError):
             self._refuse(part, address, error)
             return
-        others = len(part.requests)
         if made_progress and error.pause is None and self.backoff.retries:
             self.messages.append(f"{error.found}; continuing")
             return
+        others = transfer_state.under_way(self.parts, address.server)
+        if error.overloaded:
+            address.server.refused(others, None if error.pause is None else now + error.pause)
         if request.epoch != address.epoch and self.backoff.retries:
             return
         if error.overloaded and others and error.pause is None:
             # The server accepts some of the requests: send fewer at a time.
-            address.width = others
             return
         address.failures += 1
         address.epoch += 1

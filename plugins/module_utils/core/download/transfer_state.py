@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..errors import HerdError
 from .identity import public_url
+from .servers import Server, Servers
 from .sources import Segment
 
 
@@ -18,11 +20,12 @@ class Address:
     :ivar has_tag: whether the tag is known; a known tag may be None.
     :ivar ranges: whether the server serves ranges; None if unknown.
     :ivar epoch: grows with each failure. Of requests that fail together, only the first failure counts.
-    :ivar width: requests at the same time that the server accepts; None if it never refused one.
+    :ivar rate: bytes per second of the fastest request so far; 0 if none is complete.
     """
 
-    def __init__(self, url: str, tag: str | None, has_tag: bool) -> None:
+    def __init__(self, url: str, tag: str | None, has_tag: bool, server: Server) -> None:
         self.url = url
+        self.server = server
         self.label = public_url(url)
         self.tag = tag
         self.has_tag = has_tag
@@ -30,7 +33,13 @@ class Address:
         self.failures = 0
         self.epoch = 0
         self.resume_at = float("-inf")
-        self.width: int | None = None
+        self.rate = 0.0
+
+    def completed(self, rate: float) -> None:
+        """Note a complete request, which ran at this rate."""
+        self.failures = 0
+        self.rate = max(self.rate, rate)
+        self.server.completed()
 
 
 class PartRequest:
@@ -39,9 +48,14 @@ class PartRequest:
     :ivar end: None for all bytes to the end, wherever that is.
     :ivar ranged: whether to ask for a range.
     :ivar base: position of the part in the file.
+    :ivar began: the moment of the request.
+    :ivar pending: bytes after the position that are being written.
+    :ivar takeovers: requests that delivered too slowly before this one took their bytes over.
     """
 
-    def __init__(self, part: PartState, address: Address, start: int, end: int | None, ranged: bool) -> None:
+    def __init__(
+        self, part: PartState, address: Address, start: int, end: int | None, ranged: bool, takeovers: int = 0
+    ) -> None:
         self.part = part
         self.address = address
         self.start = start
@@ -51,6 +65,9 @@ class PartRequest:
         self.base = part.base or 0
         self.generation = part.generation
         self.epoch = address.epoch
+        self.began = 0.0
+        self.pending = 0
+        self.takeovers = takeovers
 
     @property
     def url(self) -> str:
@@ -66,6 +83,22 @@ class PartRequest:
         """Whether the part was discarded since the request was made."""
         return self.generation != self.part.generation
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether all its bytes are here, or another request has taken the others over."""
+        return self.end is not None and self.position >= self.end
+
+    def rate(self, now: float) -> float:
+        """Return the bytes per second so far."""
+        return (self.position - self.start) / (now - self.began) if now > self.began else 0.0
+
+    def delay(self, now: float) -> float:
+        """Return the seconds by which this request ends later than the fastest of its address would."""
+        rate = self.rate(now)
+        if not self.address.rate or 3 * rate >= self.address.rate:
+            return 0.0
+        return (self.left / rate if rate else float("inf")) - self.left / self.address.rate
+
 
 class PartState:
     """A part during the transfer.
@@ -78,14 +111,15 @@ class PartState:
     :ivar furthest: the furthest position that a request for the whole part reached.
     """
 
-    def __init__(self, index: int, segment: Segment) -> None:
+    def __init__(self, index: int, segment: Segment, servers: Servers) -> None:
         self.index = index
         self.segment = segment
         self.size = segment.size
         self.base: int | None = None
         has_tag = segment.tag is not None or segment.url != ""
-        self.addresses = [Address(segment.url or segment.part.url, segment.tag, has_tag)]
-        self.addresses += [Address(url, None, False) for url in segment.others]
+        url = segment.url or segment.part.url
+        self.addresses = [Address(url, segment.tag, has_tag, servers.of(url))]
+        self.addresses += [Address(other, None, False, servers.of(other)) for other in segment.others]
         self.last = self.addresses[0]
         self.requests: list[PartRequest] = []
         self.generation = 0
@@ -122,3 +156,8 @@ def place(parts: list[PartState]) -> None:
     for part in parts:
         part.base = base
         base = None if base is None or part.size is None else base + part.size
+
+
+def under_way(parts: Sequence[PartState], server: Server) -> int:
+    """Count the requests to a server."""
+    return sum(request.address.server is server for part in parts for request in part.requests)

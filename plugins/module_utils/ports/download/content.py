@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import http.client
 import os
+import stat
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from ...core.download.identity import RemoteFile
+from ...core.download.retry import SlowTransferDetector
 from ...core.errors import NotFoundError, TransientFailureError
 from .responses import passing_failure, reason
 
@@ -22,10 +25,12 @@ if TYPE_CHECKING:
 class HttpContent:
     """A response whose body is read piece by piece.
 
+    :param window: seconds over which the rate of the connection is measured.
+
     :ivar ranged: whether the body begins at the requested position; otherwise it begins at the start of the file.
     """
 
-    def __init__(self, remote: RemoteFile, ranged: bool, response: Response) -> None:
+    def __init__(self, remote: RemoteFile, ranged: bool, response: Response, window: float) -> None:
         self.remote = remote
         self.ranged = ranged
         self._response = response
@@ -35,6 +40,7 @@ class HttpContent:
         # Counted here: before Python 3.12, read1() does not detect the end of the body and waits for more.
         self._left: int | None = getattr(self._body, "length", None)
         self._error: TransientFailureError | None = None
+        self._detector = SlowTransferDetector(window)
 
     def read(self, most: int) -> bytes:
         """Read the bytes that have arrived, at least one and at most C(most); none at the end."""
@@ -45,6 +51,7 @@ class HttpContent:
         if self._error is not None:
             # The caller took the bytes before the failure, and asks again.
             raise self._error
+        began = time.monotonic()
         try:
             data: bytes = self._body.read1(most)
         except (OSError, ValueError, http.client.HTTPException) as error:
@@ -52,6 +59,8 @@ class HttpContent:
             raise self._error from None
         if self._left is not None:
             self._left -= len(data)
+        if data and self._detector.is_too_slow(len(data), time.monotonic() - began):
+            self._error = passing_failure(self._response.url, self._detector.found)
         return data
 
     def close(self) -> None:
@@ -75,7 +84,10 @@ class FileContent:
         self._url = url
         self._position = start
         self._end = end
-        self._fd = os.open(_path_of(url), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            self._fd = os.open(_path_of(url), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError as error:
+            raise _unreadable(url, str(error.strerror)) from None
 
     def read(self, most: int) -> bytes:
         left = most if self._end is None else min(most, self._end - self._position)
@@ -98,7 +110,11 @@ def describe_file(url: str) -> RemoteFile:
     try:
         status = _path_of(url).stat()
     except OSError as error:
-        raise NotFoundError(
-            f"a file at {url}", str(error.strerror), "mount the storage on this host, or correct the path"
-        ) from None
+        raise _unreadable(url, str(error.strerror)) from None
+    if not stat.S_ISREG(status.st_mode):
+        raise _unreadable(url, "something else there")
     return RemoteFile(status.st_size, None, f"{status.st_ino}-{status.st_mtime_ns}")
+
+
+def _unreadable(url: str, why: str) -> NotFoundError:
+    return NotFoundError(f"a file at {url}", why, "mount the storage on this host, or correct the path")

@@ -11,16 +11,25 @@ ends early, a file that was replaced meanwhile. Connections are kept alive; seve
 from __future__ import annotations
 
 import contextlib
+import http.client
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Optional
-from urllib.parse import urljoin, urlsplit
+from typing import TYPE_CHECKING, Optional, TypeVar
+from urllib.parse import urlsplit
 
-from ...core.download.identity import RemoteFile, public_url
-from ...core.errors import HerdError, MismatchError, NotFoundError, RemoteFailureError, TransientFailureError
-from . import responses
+from ...core.download import refusals
+from ...core.download.identity import RemoteFile, checked_token, public_url
+from ...core.download.retry import Backoff
+from ...core.errors import (
+    HerdError,
+    MismatchError,
+    NotFoundError,
+    TransientFailureError,
+)
+from . import deadline, redirects
 from .content import FileContent, HttpContent, describe_file
-from .responses import TRY_AGAIN, check_status, is_range, passing_failure, reason
+from .responses import check_status, describe, failure, is_range, passing_failure, validator_of
 
 try:
     import requests
@@ -28,6 +37,13 @@ try:
     import requests.exceptions
 
     REQUESTS_ERROR: str | None = None
+
+    class _Session(requests.Session):
+        """A session that leaves redirects to the client: requests would read their bodies to the end."""
+
+        def get_redirect_target(self, resp: Response) -> str | None:
+            return None
+
 except ImportError as error:
     REQUESTS_ERROR = str(error)
 
@@ -35,27 +51,23 @@ if TYPE_CHECKING:
     from requests import PreparedRequest, Response
 
 CHUNK = 1 << 20
-MAX_REDIRECTS = 10
 #: Seconds to connect. A dropped connection attempt must not take as long as a slow response.
 CONNECT = 15.0
-#: Servers that sign links for one method answer HEAD with one of these.
-NO_HEAD = frozenset({400, 403, 405, 501})
+#: Timeouts that the headers of a response may take altogether.
+HEADERS = 2
+#: Statuses of HEAD that a GET would get too.
+SAME_FOR_GET = frozenset({401, 407, 511})
 #: Seconds to wait after consecutive failures, None to give up; receives the seconds that the server asks for.
 Pause = Callable[[int, Optional[float]], Optional[float]]
-
-
-def few_retries(failures: int, asked: float | None) -> float | None:
-    """Pause up to five times, for a caller without a backoff of its own."""
-    pauses = (1.0, 2.0, 4.0, 8.0, 16.0)
-    if failures > len(pauses) or (asked or 0.0) > 60.0:
-        return None
-    return pauses[failures - 1] if asked is None else asked
+#: The end of redirects, with the headers that they published.
+End = tuple[str, dict[str, str]]
+_Result = TypeVar("_Result")
 
 
 class HttpClient:
     """Reads files from http, https and file URLs.
 
-    :param pause: chooses the pause after each failure.
+    :param pause: chooses the pause after each failure; by default a Backoff.
     :param token: bearer token for the hosts of C(trusted); no host that a redirect or mirror names gets it.
     :param trusted: URLs whose hosts may get the token.
     :param timeout: seconds without a response, or without a byte, that count as a failure.
@@ -66,7 +78,7 @@ class HttpClient:
 
     def __init__(
         self,
-        pause: Pause = few_retries,
+        pause: Pause | None = None,
         token: str | None = None,
         trusted: Sequence[str] = (),
         timeout: float = 60.0,
@@ -74,8 +86,8 @@ class HttpClient:
         connections: int = 8,
         notify: Callable[[str], object] = str,
     ) -> None:
-        self._pause = pause
-        self._token = token
+        self._pause = pause or Backoff().pause
+        self._token = checked_token(token)
         self._trusted = tuple(trusted)
         self._timeout = timeout
         self._proxies = {"http": proxy, "https": proxy} if proxy else None
@@ -83,11 +95,11 @@ class HttpClient:
         self._session = None
         #: The end of a URL's redirects, with the headers that they published. Signed addresses expire; then the
         #: redirects are followed again.
-        self._ends: dict[str, tuple[str, dict[str, str]]] = {}
-        #: The validator of the content at a URL, as its server writes it.
-        self._validators: dict[str, str] = {}
+        self._ends: dict[str, End] = {}
+        #: The validator of the content of a URL at the end of its redirects, as the server there writes it.
+        self._validators: dict[tuple[str, str], str] = {}
         if REQUESTS_ERROR is None:
-            self._session = requests.Session()
+            self._session = _Session()
             for scheme in ("http://", "https://"):
                 adapter = requests.adapters.HTTPAdapter(pool_maxsize=connections + 1)
                 self._session.mount(scheme, adapter)
@@ -99,13 +111,28 @@ class HttpClient:
         """
         if urlsplit(url).scheme == "file":
             return describe_file(url)
+        # A server that does not answer HEAD may answer a GET.
+        methods = itertools.cycle((self._describe, self._describe_by_get))
+        return self.patiently(lambda: next(methods)(url), patient)
+
+    def patiently(self, work: Callable[[], _Result], patient: bool = True) -> _Result:
+        """Repeat a call after failures that may pass.
+
+        :param patient: whether to retry as often as the backoff allows; otherwise retry once.
+        """
         failures = 0
         while True:
             try:
-                return self._describe(url)
+                return work()
             except TransientFailureError as error:
                 failures += 1
                 self._wait(error, failures, patient or failures == 1)
+
+    def opening(self, url: str, most: int) -> bytes:
+        """Read the first bytes of a file; none if that fails."""
+        with contextlib.suppress(HerdError), contextlib.closing(self.open(url, 0, None, False)) as content:
+            return content.read(most)
+        return b""
 
     def read(self, url: str, size: int | None, tag: str | None) -> Iterator[tuple[int, bytes]]:
         """Read a whole file, each piece with its position, over one connection.
@@ -153,75 +180,94 @@ class HttpClient:
         if urlsplit(url).scheme == "file":
             return FileContent(url, start if ranged else 0, end)
         headers = {"Range": f"bytes={start}-{'' if end is None else end - 1}"} if ranged else {}
-        validator = self._validators.get(url)
-        if ranged and validator is not None:
-            # If the file was replaced, the server sends all of the new one. Its tag shows that, so nothing is mixed.
-            headers["If-Range"] = validator
-        known = url in self._ends
-        response, remote = self._follow("GET", url, headers)
-        if known and response.status_code not in (200, 206) and response.status_code not in TRY_AGAIN:
-            # The signed address has expired.
-            response.close()
-            del self._ends[url]
-            response, remote = self._follow("GET", url, headers)
+        known = self._ends.get(url)
+        if known is not None:
+            try:
+                return self._open(url, known, start, headers)
+            except TransientFailureError:
+                self._ends.pop(url, None)
+                raise
+            except HerdError:
+                # The signed address has expired, or does not lead to the file any more.
+                self._ends.pop(url, None)
+        return self._open(url, (url, {}), start, headers)
+
+    def _open(self, url: str, begin: End, start: int, headers: dict[str, str]) -> HttpContent:
+        response, here, remote = self._follow("GET", url, begin, headers)
         try:
             check_status(url, response, bool(self._token))
-            has_range = is_range(url, response, start if ranged else 0)
+            has_range = is_range(url, response, start if headers else 0)
         except HerdError:
             self._ends.pop(url, None)
             response.close()
             raise
-        self._remember(url, response)
-        return HttpContent(remote, ranged and has_range, response)
+        self._remember(url, here, response)
+        return HttpContent(remote, bool(headers) and has_range, response, self._timeout)
 
     def _describe(self, url: str) -> RemoteFile:
-        response, remote = self._follow("HEAD", url, {}, published_is_enough=True)
-        if response.status_code in NO_HEAD and remote.sha256 is None:
-            response.close()
-            response, remote = self._follow("GET", url, {"Range": "bytes=0-0"})
+        """Ask with HEAD, and with GET where HEAD is refused or gives no size."""
+        response, here, remote = self._follow("HEAD", url, (url, {}), {}, published_is_enough=True)
         try:
-            if not (remote.sha256 is not None and response.is_redirect):
+            if remote.sha256 is not None and response.is_redirect:
+                return remote
+            if remote.size or response.status_code in SAME_FOR_GET or refusals.may_pass(response.status_code):
                 check_status(url, response, bool(self._token))
-                self._remember(url, response)
+                self._remember(url, here, response)
+                return remote
+        except HerdError as error:
+            if response.status_code in SAME_FOR_GET or isinstance(error, TransientFailureError):
+                raise
+        finally:
+            _leave(response)
+        return self._describe_by_get(url)
+
+    def _describe_by_get(self, url: str) -> RemoteFile:
+        response, here, remote = self._follow("GET", url, (url, {}), {"Range": "bytes=0-0"})
+        try:
+            check_status(url, response, bool(self._token))
+            self._remember(url, here, response)
         finally:
             _leave(response)
         return remote
 
-    def _remember(self, url: str, response: Response) -> None:
-        validator = response.headers.get("ETag") or response.headers.get("Last-Modified")
-        # A weak tag does not guarantee the same bytes, and is not allowed with ranges.
-        if validator is not None and not validator.startswith("W/"):
-            self._validators[url] = validator
+    def _remember(self, url: str, here: str, response: Response) -> None:
+        validator = validator_of(response)
+        if validator is not None:
+            self._validators[url, public_url(here)] = validator
         else:
-            self._validators.pop(url, None)
+            self._validators.pop((url, public_url(here)), None)
 
     def _follow(
-        self, method: str, url: str, headers: dict[str, str], published_is_enough: bool = False
-    ) -> tuple[Response, RemoteFile]:
-        """Send a request and follow redirects; keep the headers that the redirects publish."""
-        here, published = self._ends.get(url, (url, {}))
-        published = dict(published)
-        for _hop in range(MAX_REDIRECTS + 1):
-            response = self._ask(method, url, here, headers)
-            for name in ("X-Linked-Etag", "X-Linked-Size", "X-Repo-Commit"):
+        self, method: str, url: str, begin: End, headers: dict[str, str], published_is_enough: bool = False
+    ) -> tuple[Response, str, RemoteFile]:
+        """Send a request and follow redirects; keep the headers that the redirects publish.
+
+        :param begin: the address to ask first.
+        :returns: the last response, its address, and the file.
+        """
+        here, published = begin[0], dict(begin[1])
+        for _hop in range(redirects.MAX_REDIRECTS + 1):
+            response = self._ask(method, url, here, self._conditional(url, here, headers))
+            for name in redirects.PUBLISHED:
                 if name in response.headers:
                     published.setdefault(name, response.headers[name])
-            target = response.headers.get("Location", "")
             if not response.is_redirect or (published_is_enough and "X-Linked-Etag" in published):
+                try:
+                    remote = describe(url, response, published)
+                except HerdError:
+                    response.close()
+                    raise
                 if response.status_code in (200, 206) and here != url:
                     self._ends[url] = (here, published)
-                return response, responses.describe(response, published)
+                return response, here, remote
             _leave(response)
-            here = urljoin(here, target)
-            if urlsplit(here).scheme not in ("http", "https"):
-                raise RemoteFailureError(
-                    f"{public_url(url)} to lead to a web server", f"a redirect to {public_url(here)}", "check the URL"
-                )
-        raise RemoteFailureError(
-            f"at most {MAX_REDIRECTS} redirects from {public_url(url)}",
-            f"another one to {public_url(here)}",
-            "open the address in a browser and use the one that serves the file",
-        )
+            here = redirects.next_address(url, here, response.headers["Location"])
+        raise redirects.too_many(url, here)
+
+    def _conditional(self, url: str, here: str, headers: dict[str, str]) -> dict[str, str]:
+        """Ask for a range only if the file is the same; otherwise the server sends all of the new one."""
+        validator = self._validators.get((url, public_url(here))) if headers else None
+        return headers if validator is None else {**headers, "If-Range": validator}
 
     def _ask(self, method: str, url: str, here: str, headers: dict[str, str]) -> Response:
         """Send one request; tell failures that may pass from those that will not."""
@@ -229,15 +275,16 @@ class HttpClient:
             raise NotFoundError.plain(
                 f'Python library "requests" is not installed on the host ({REQUESTS_ERROR})', "run the role node first"
             )
-        token = self._token if any(_same_place(trusted, here) for trusted in self._trusted) else None
+        session = self._session
+        token = self._token if redirects.may_get_token(self._trusted, here) else None
 
         def authorise(request: PreparedRequest) -> PreparedRequest:
             if token:
                 request.headers["Authorization"] = f"Bearer {token}"
             return request
 
-        try:
-            return self._session.request(
+        def send() -> Response:
+            return session.request(
                 method,
                 here,
                 # Compressed bytes would have other positions, sizes and checksums.
@@ -249,21 +296,13 @@ class HttpClient:
                 timeout=(min(CONNECT, self._timeout), self._timeout),
                 proxies=self._proxies,
             )
-        except (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema) as error:
-            raise RemoteFailureError(
-                f"a valid URL behind {public_url(url)}", reason(error), "correct the URL in the inventory"
-            ) from None
-        except requests.exceptions.SSLError as error:
-            if "EOF" in str(error):
-                raise passing_failure(url, "the connection broke while it was secured") from None
-            raise RemoteFailureError(
-                f"a trusted certificate from {public_url(here)}",
-                reason(error),
-                "install the authority's certificate on the node, or set REQUESTS_CA_BUNDLE",
-            ) from None
-        except requests.exceptions.RequestException as error:
+
+        try:
+            longest = min(CONNECT, self._timeout) + HEADERS * self._timeout
+            return deadline.call(longest, send, lambda late: late.close())
+        except (OSError, ValueError, http.client.HTTPException) as error:
             self._ends.pop(url, None)
-            raise passing_failure(url, reason(error)) from None
+            raise failure(url, here, error) from None
 
 
 def _leave(response: Response) -> None:
@@ -274,12 +313,3 @@ def _leave(response: Response) -> None:
         response.raw.release_conn()
     else:
         response.close()
-
-
-def _same_place(first: str, second: str) -> bool:
-    """Return whether the token for the first address may be sent to the second."""
-    one, other = urlsplit(first), urlsplit(second)
-    if one.hostname != other.hostname:
-        return False
-    upgraded = (one.scheme, other.scheme) == ("http", "https") and {one.port, other.port} <= {None, 80, 443}
-    return upgraded or (one.scheme, one.port) == (other.scheme, other.port)

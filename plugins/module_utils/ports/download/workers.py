@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Union
 from ...core.errors import HerdError, TransientFailureError
 
 if TYPE_CHECKING:
-    from ...core.download.retry import BandwidthLimit, SlowTransferDetector
+    from ...core.download.retry import BandwidthLimit
     from ...core.download.sources import ReportProgress
     from ...core.download.transfer import Snapshot, Transfer
     from ...core.download.transfer_state import PartRequest
@@ -33,6 +33,8 @@ GATHER_BYTES = 1 << 20
 GATHER_SECONDS = 0.02
 #: Seconds of a capped bandwidth in one write, so that the bytes arrive evenly.
 CAPPED_SECONDS = 0.1
+#: First bytes of a write by which a file of another kind is recognised.
+OPENING = 64
 #: Bytes of one read for a checksum.
 BLOCK = 1 << 20
 #: Bytes, or seconds, after which the progress record is written.
@@ -46,15 +48,11 @@ Content = Union["HttpContent", "FileContent"]
 
 @dataclass(frozen=True)
 class DownloadWorkers:
-    """Run transfers.
-
-    :ivar detector: makes a detector for each request.
-    """
+    """Run transfers."""
 
     client: HttpClient
     connections: int
     limit: BandwidthLimit
-    detector: Callable[[], SlowTransferDetector]
     report: ReportProgress
 
     def run(
@@ -194,21 +192,17 @@ class _TransferRun:
             going = self._transfer.opened(request, content.remote, content.ranged)
             # Other threads may wait for what this response tells about its server.
             self._wake(True)
-        detector = self._workers.detector()
         while going:
-            pieces, size, waited = self._gather(content)
+            pieces, size = self._gather(content)
             if not size:
                 return True
             going, ended = self._write(request, pieces, size)
             if ended:
                 return True
-            if going and detector.is_too_slow(size, waited):
-                least = f"less than {detector.SLOWEST * detector.window:.0f} bytes in {detector.window:.0f} s"
-                raise TransientFailureError.of_content(request.address.label, least)
         return False
 
-    def _gather(self, content: Content) -> tuple[list[bytes], int, float]:
-        """Read the next bytes for one write; return them, their size and the seconds spent waiting."""
+    def _gather(self, content: Content) -> tuple[list[bytes], int]:
+        """Read the next bytes for one write; return them and their size."""
         began = now = time.monotonic()
         pieces: list[bytes] = []
         size = 0
@@ -225,7 +219,7 @@ class _TransferRun:
                 break
             pieces.append(data)
             size += len(data)
-        return pieces, size, now - began
+        return pieces, size
 
     def _write(self, request: PartRequest, pieces: list[bytes], size: int) -> tuple[bool, bool]:
         """Write pieces to the file; return whether to go on, and whether the request is complete."""
@@ -234,7 +228,7 @@ class _TransferRun:
             while not transfer.has_room():
                 self._idle.wait()
             pause = self._workers.limit.take(size, time.monotonic())
-            needed = transfer.accept(request, size, pieces[0][:16])
+            needed = transfer.accept(request, size, pieces[0][:OPENING])
             if not needed:
                 return False, request.left == 0 and request.end is not None
             self._writing += 1

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ...core.errors import InvalidInputError, MismatchError, NotFoundError, RemoteFailureError, TransientFailureError
@@ -55,8 +54,8 @@ def open_file(path: Path) -> Iterator[FileSource]:
 class RemoteSource:
     """A file on a server, or behind a C(file) URL, read in ranges."""
 
-    def __init__(self, client: HttpClient, url: str, name: str, sleep: Callable[[float], None] = time.sleep) -> None:
-        self._client, self._url, self._sleep = client, url, sleep
+    def __init__(self, client: HttpClient, url: str, name: str) -> None:
+        self._client, self._url = client, url
         self.name = name
         remote = client.describe(url)
         if remote.size is None:
@@ -69,14 +68,7 @@ class RemoteSource:
 
     def read(self, offset: int, length: int) -> bytes:
         """Read bytes at an offset; retry after a failure that may pass."""
-        for pause in (1.0, 2.0, 4.0, None):
-            try:
-                return self._read(offset, length)
-            except TransientFailureError:
-                if pause is None:
-                    raise
-                self._sleep(pause)
-        return b""
+        return self._client.patiently(lambda: self._read(offset, length))
 
     def _read(self, offset: int, length: int) -> bytes:
         with contextlib.closing(self._client.open(self._url, offset, offset + length, ranged=True)) as content:
@@ -98,6 +90,9 @@ class RemoteSource:
                 pieces.append(data)
                 left -= len(data)
             self.read_bytes += length - left
+            missing = min(length, self.size - offset) - (length - left)
+            if missing > 0:
+                raise TransientFailureError.of_content(self.name, f"a response that ends {missing} bytes too early")
             return b"".join(pieces)
 
 

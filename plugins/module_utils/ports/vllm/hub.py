@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
-from ...core.errors import AccessDeniedError, NotFoundError
+from ...core.download.refusals import RefusedError
+from ...core.errors import NotFoundError
 from ...core.vllm.planning import hub_address
 from ..download.http_client import HttpClient
 from ..models.gguf_source import FileSource, RemoteSource, open_file
@@ -34,15 +35,16 @@ class HubFolder:
         self._base = hub_address.folder_url(huggingface_id, revision, endpoint)
         self.name = huggingface_id
         self._client = HttpClient(token=token, trusted=(endpoint,), timeout=timeout, connections=2)
-        self._has_token = bool(token)
 
     @contextlib.contextmanager
     def open(self, file: str) -> Iterator[RemoteSource]:
         """Open a file for reads at offsets."""
         try:
             yield RemoteSource(self._client, f"{self._base}/{quote(file)}", f"{file} of {self.name}")
-        except AccessDeniedError:
-            raise hub_address.denied(self.name, self._has_token) from None
+        except RefusedError as error:
+            if error.refusal is None:
+                raise
+            raise hub_address.denied(self.name, error.refusal) from None
 
 
 class LocalFolder:

@@ -26,7 +26,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.download.retry
         (5, None, 16.0),
         (6, None, None),
         (1, 7.0, 7.0),
-        (3, 0.0, 0.0),
+        (3, 0.0, 4.0),
         (1, 600.0, 600.0),
         (1, 601.0, None),
         (6, 1.0, None),

@@ -18,7 +18,6 @@ from ansible_collections.herd.inference.plugins.module_utils.core.download impor
 from ansible_collections.herd.inference.plugins.module_utils.core.download.extents import Extents
 from ansible_collections.herd.inference.plugins.module_utils.core.download.retry import (
     BandwidthLimit,
-    SlowTransferDetector,
 )
 from ansible_collections.herd.inference.plugins.module_utils.ports.download import http_client
 from ansible_collections.herd.inference.plugins.module_utils.ports.download.disk import Disk
@@ -90,7 +89,7 @@ def test_download_killed_before_any_step_is_completed_by_the_next_run(tmp_path: 
         def attempt(disk: Any, targets: Any = targets) -> None:
             client = http_client.HttpClient()
             limit = BandwidthLimit(0)
-            workers = DownloadWorkers(client, 1, limit, lambda: SlowTransferDetector(60), lambda *args: None)
+            workers = DownloadWorkers(client, 1, limit, lambda *args: None)
             ports = download.DownloadPorts(disk, client, workers, lambda *args: None)
             policy = download.DownloadPolicy(
                 pace=SMALL_PACE(connections=1, smallest=150_000, largest=150_000, checkpoint=150_000)

@@ -22,7 +22,6 @@ from ansible_collections.herd.inference.plugins.module_utils.core.errors import 
     RemoteFailureError,
 )
 from ansible_collections.herd.inference.plugins.module_utils.core.vllm.planning import checkpoint
-from ansible_collections.herd.inference.plugins.module_utils.ports.models import gguf_source
 from ansible_collections.herd.inference.plugins.module_utils.ports.vllm import hub as ports_hub
 from tests.unit import safetensors_bytes as made
 from tests.unit.model_server import ModelServer, Served
@@ -54,7 +53,6 @@ def client(request: pytest.FixtureRequest, server: ModelServer, monkeypatch: pyt
     """Make a folder of the server, for both clients."""
     if request.param == "ports":
         monkeypatch.setattr("time.sleep", lambda seconds: None)
-        monkeypatch.setattr(gguf_source.RemoteSource.__init__, "__defaults__", (lambda seconds: None,))
 
     def folder(token: str | None = None, **options: Any) -> AnyFolder:
         endpoint = options.pop("endpoint", server.url(""))
@@ -101,7 +99,20 @@ def test_relative_redirect_on_the_hub_keeps_the_token(server: ModelServer, clien
     assert checkpoint.read(client(TOKEN)).shape.width == 8
 
 
-@pytest.mark.parametrize("location", ["file:///etc/passwd", "ftp://127.0.0.1/x", "gopher://x/"])
+@pytest.mark.parametrize(
+    "location",
+    [
+        "file:///etc/passwd",
+        "ftp://127.0.0.1/x",
+        "gopher://x/",
+        "javascript:alert(1)",
+        "http://[::1",
+        "http://[gg::1]/",
+        "http://127.0.0.1:x/",
+        "http://127.0.0.1:99999/",
+        "http://a..b/",
+    ],
+)
 def test_redirect_to_something_else_is_refused(server: ModelServer, client: Any, location: str) -> None:
     server.files[f"{BASE}/config.json"] = Served(location=location)
     with pytest.raises(RemoteFailureError):
@@ -131,6 +142,43 @@ def test_refusal_of_a_single_file_is_explained(server: ModelServer, client: Any,
     server.files[f"{BASE}/model.safetensors"].failures = [(status, {})] * 9
     with pytest.raises(AccessDeniedError):
         checkpoint.read(client())
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "token", "says"),
+    [
+        (401, "RepoNotFound", None, "there is no such repository, or it is private"),
+        (404, "RepoNotFound", "hf_other", "there is no such repository, or it is private"),
+        (403, "GatedRepo", "hf_other", "accept the terms at https://huggingface.co/o/n with that account"),
+        (401, "GatedRepo", None, "accept the terms at https://huggingface.co/o/n, and give a token"),
+        (404, "RevisionNotFound", None, "there is no such revision"),
+    ],
+)
+def test_code_of_the_hub_is_explained(
+    server: ModelServer, client: Any, status: int, code: str, token: str | None, says: str
+) -> None:
+    words = {"X-Error-Code": code, "X-Error-Message": "In the hub's words\x1b"}
+    server.files[f"{BASE}/config.json"].failures = [(status, words)] * 9
+    with pytest.raises(HerdError) as raised:
+        checkpoint.read(client(token))
+    message = str(raised.value)
+    assert says in message and f"({code}: In the hub's words)" in message
+    assert message.isprintable()
+
+
+def test_limit_of_the_hub_is_waited_for(server: ModelServer, client: Any) -> None:
+    served = server.files[f"{BASE}/config.json"]
+    served.failures = [(429, {"RateLimit": '"api|resolvers";r=0;t=250'})] * 2
+    assert checkpoint.read(client()).tensors == 1
+    served.failures = [(429, {"RateLimit": '"api|resolvers";r=0;t=86400'})]
+    with pytest.raises(RemoteFailureError, match="asks to come back in 86400 s"):
+        checkpoint.read(client())
+
+
+def test_token_that_no_header_can_hold_is_refused_and_not_shown(client: Any) -> None:
+    with pytest.raises(InvalidInputError, match="a token of printable ASCII") as raised:
+        client("hf_secret\r\nX: 1")
+    assert "hf_" not in str(raised.value)
 
 
 def test_unknown_repository_is_named(server: ModelServer, client: Any) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from urllib.parse import quote, urlsplit
 
+from ...download.refusals import Refusal
 from ...errors import AccessDeniedError, InvalidInputError
 
 HUB = "https://huggingface.co"
@@ -21,22 +22,41 @@ def folder_url(huggingface_id: str, revision: str = "main", endpoint: str = HUB)
         raise InvalidInputError("an id such as openai/gpt-oss-20b", repr(huggingface_id)[:80], "correct the id")
     if not _REVISION.fullmatch(revision) or ".." in revision:
         raise InvalidInputError("a branch, a tag or a commit as revision", repr(revision)[:80], "correct the revision")
-    split = urlsplit(endpoint)
-    if split.scheme not in ("http", "https") or not split.hostname or "@" in split.netloc:
+    if not is_server(endpoint):
         raise InvalidInputError("an http or https address of the Hub", repr(endpoint)[:80], "correct the endpoint")
     return f"{endpoint.rstrip('/')}/{huggingface_id}/resolve/{quote(revision, safe='')}"
 
 
-def denied(huggingface_id: str, has_token: bool) -> AccessDeniedError:
-    """Say what a gated model needs. The Hub answers 401 also for a repository that does not exist."""
-    if has_token:
-        return AccessDeniedError(
-            f"access to {huggingface_id}",
-            "a refusal: the token's account has not accepted the model's terms, or the token may not read it",
-            f"accept the terms at {HUB}/{huggingface_id} with that account, and give the token the right to read",
+def is_server(address: str) -> bool:
+    """Return whether a text is the address of a web server, without a user."""
+    try:
+        split = urlsplit(address)
+        return (
+            split.scheme in ("http", "https") and bool(split.hostname) and split.port != 0 and "@" not in split.netloc
         )
-    return AccessDeniedError(
-        f"access to {huggingface_id}",
-        "a refusal: the model is gated or private, or the id is wrong",
-        f"accept the terms at {HUB}/{huggingface_id}, and give a token of that account",
-    )
+    except ValueError:
+        return False
+
+
+def denied(huggingface_id: str, refusal: Refusal) -> AccessDeniedError:
+    """Say what a gated model needs. Without a token, the Hub answers 401 also for a repository that does not exist."""
+    return AccessDeniedError(f"access to {huggingface_id}", _cause(refusal), _remedy(huggingface_id, refusal))
+
+
+def _cause(refusal: Refusal) -> str:
+    if refusal.code or refusal.is_wrong_token:
+        return f"a refusal: {refusal.cause}"
+    if refusal.has_token:
+        reason = "the token's account has not accepted the model's terms, or the token may not read it"
+    else:
+        reason = "the model is gated or private, or the id is wrong"
+    return f"a refusal: {reason}{refusal.said}"
+
+
+def _remedy(huggingface_id: str, refusal: Refusal) -> str:
+    page = f"{HUB}/{huggingface_id}"
+    if refusal.is_unknown_repository or refusal.is_disabled or refusal.is_wrong_token:
+        return refusal.remedy("the token")
+    if refusal.has_token:
+        return f"accept the terms at {page} with that account, and give the token the right to read"
+    return f"accept the terms at {page}, and give a token of that account"
