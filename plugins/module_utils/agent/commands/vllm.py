@@ -41,6 +41,12 @@ def _run(run: Callable[[argparse.Namespace], int], name: str, arguments: argpars
         return exit_codes.OK
 
 
+def _show_commands(parser: argparse.ArgumentParser) -> int:
+    """Show the commands to a user who named none."""
+    write_error_line(parser.format_help())
+    return exit_codes.CONFIG
+
+
 def _port(text: str) -> int:
     if text.isdigit() and 0 < int(text) < 65536:
         return int(text)
@@ -81,7 +87,8 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     vllm = commands.add_parser(
         "vllm", description="Run a model with vLLM as a Slurm job of yours. Start with: plan, launch, query."
     )
-    what = vllm.add_subparsers(dest="what", metavar="COMMAND", required=True)
+    what = vllm.add_subparsers(dest="what", metavar="COMMAND")
+    vllm.set_defaults(run=lambda _arguments: _show_commands(vllm))
     codes = exit_codes
     launch = _add(
         what, "launch", job_commands.launch_command,

@@ -138,6 +138,21 @@ def test_preempted_job_finishes_its_answer_and_waits_for_slurm(job: Callable[...
     assert one.process.wait(15) != 0
 
 
+def test_job_on_one_node_answers_and_ends(job: Callable[..., Job]) -> None:
+    """No rendezvous and no heartbeats: vLLM is started without the options of several nodes."""
+    one = job(nodes=1).until_ready()
+    (started,) = [line for line in one.log.splitlines() if "herd: starting:" in line]
+    assert "--port " in started
+    for option in ("--nnodes", "--node-rank", "--master-addr", "--headless", "--distributed-executor-backend"):
+        assert option not in started
+    assert one.status()[0] == "ready"
+    stream = one.stream(20)
+    one.process.send_signal(signal.SIGHUP)
+    assert one.process.wait(30) == 0, one.log
+    stream.thread.join(10)
+    assert (stream.count, one.status()) == (20, ("ended", "stopped as requested"))
+
+
 def test_job_that_is_stopped_by_hand_finishes_its_answer_and_ends(job: Callable[..., Job]) -> None:
     one = job().until_ready()
     stream = one.stream(40)

@@ -336,6 +336,13 @@ def test_host_without_slurm_is_named(work: WorkSpace, monkeypatch: pytest.Monkey
     assert "run this on a login node of the Slurm cluster" in err
 
 
+def test_commands_are_listed_to_a_user_who_names_none(work: WorkSpace) -> None:
+    status, out, err = work.run()
+    assert (status, out) == (2, "")
+    for command in ("launch", "status", "logs", "metrics", "query", "list", "plan", "stop", "cleanup"):
+        assert re.search(rf"^ +{command} ", err, re.MULTILINE)
+
+
 def test_missing_environment_is_named(work: WorkSpace) -> None:
     (work.path / "venv/current/bin/vllm").unlink()
     status, _out, err = work.run("launch")

@@ -117,3 +117,25 @@ def test_plan_of_several_nodes_says_that_their_ports_are_open(work: WorkSpace) -
     configure(work, huggingface_id="zai-org/GLM-4.7-FP8", gpus="8")
     notes = work.json("plan", "mine", *H100)[1]["plans"][0]["notes"]
     assert not any("ports between" in note for note in notes)
+
+
+SLURM_CONFIG = Path(__file__).parents[3] / "fixtures/slurm/config-22.05.txt"
+
+
+def test_plan_says_that_a_preemption_cuts_requests(work: WorkSpace) -> None:
+    def notes() -> str:
+        return " ".join(work.json("plan", *H100)[1]["plans"][0]["notes"])
+
+    scontrol, answer = work.slurm.bin / "scontrol", work.path / "answer"
+    scontrol.write_text(f'#!/bin/sh\n[ "$*" = "show config" ] && cat {answer}\n', encoding="utf-8")
+    scontrol.chmod(0o755)
+    text = SLURM_CONFIG.read_text(encoding="utf-8")
+    answer.write_text(text, encoding="utf-8")
+    assert "A preemption cuts running requests: this Slurm announces it to no job" in notes()
+    answer.write_text(text.replace("PreemptMode             = REQUEUE", "PreemptMode = OFF"), encoding="utf-8")
+    assert "preemption" not in notes()
+    for name in ("SlurmctldParameters     = (null)", "PreemptParameters"):
+        value = name.split()[0] + " = preempt_send_user_signal"
+        changed = text.replace(name, value) if name in text else f"{text}{value}\n"
+        answer.write_text(changed, encoding="utf-8")
+        assert "preemption" not in notes()

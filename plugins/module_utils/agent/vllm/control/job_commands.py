@@ -14,7 +14,7 @@ from ....core.errors import HerdError, InvalidInputError
 from ....core.text import size, text_table
 from ....core.vllm import cache_cleanup, exit_codes, memory_plan, model_report
 from ....core.vllm.config import Config
-from ....core.vllm.job import ports
+from ....core.vllm.job import drain, ports
 from ....core.vllm.job import spec as job_spec
 from ....core.vllm.model_report import ModelReport
 from ....core.vllm.planning import entry as plan_entry
@@ -147,6 +147,7 @@ def plan_command(arguments: argparse.Namespace) -> int:
     gpu = _gpu(arguments, config)
     models = list(config.models) if arguments.all else [common.model_of(arguments, config)]
     plans, problems, text = [], [], []
+    preemption = drain.preemption_note(UserSlurm().configuration())
     for model in models:
         try:
             plan = plan_entry.plan_entry(config, model, gpu, model_facts.known(config, model, arguments.hub))
@@ -155,8 +156,8 @@ def plan_command(arguments: argparse.Namespace) -> int:
             text.append(f"{model}: {error}")
             continue
         entry = config.model(model)
-        if entry.nodes > 1:
-            plan = replace(plan, notes=(*plan.notes, ports.OPEN_TO_OTHERS))
+        notes = (*plan.notes, ports.OPEN_TO_OTHERS if entry.nodes > 1 else "", preemption)
+        plan = replace(plan, notes=tuple(filter(None, notes)))
         plans.append(plan)
         gpus = f"{entry.gpus} x {gpu.name}"
         text.append(

@@ -10,8 +10,8 @@ import pwd
 from collections.abc import Sequence
 
 from ....core.errors import HerdError, NotFoundError, RemoteFailureError
+from ....core.slurm import accounting, submission
 from ....core.slurm import queue as slurm_queue
-from ....core.slurm import submission
 from ....core.slurm.queue import Ending, Job
 from ....core.text import plain
 from ...common.command import NOT_STARTED, CommandResult, capture
@@ -113,6 +113,11 @@ class UserSlurm:
             refusal
             or submission.Refusal("refused", "sbatch failed", "submit it by hand to see why", plain(result.error))
         )
+
+    def configuration(self) -> dict[str, str]:
+        """Read Slurm's configuration; empty without an answer. Any user may read it."""
+        result = capture(["scontrol", "show", "config"], TIMEOUT_S, env=self._environment)
+        return accounting.parse_configuration(result.out) if result.status == 0 else {}
 
     def finish(self, job_id: str) -> None:
         """Ask the job's script to finish the running requests and to end."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ...slurm.drain import IdleWindow, Renewal
@@ -68,3 +69,19 @@ class DrainRule:
                 self.renewal = Renewal(now + window, now + window + self._timing.drain)
             return bool(self.renewal.reason(now, busy))
         return True
+
+
+def preemption_note(configuration: Mapping[str, str]) -> str:
+    """Say why running requests are lost at a preemption; empty if Slurm preempts no job, or announces it to jobs.
+
+    :param configuration: as C(scontrol show config) prints it; empty if unknown.
+    """
+    if configuration.get("PreemptMode", "OFF").upper() == "OFF":
+        return ""
+    parameters = configuration.get("SlurmctldParameters", "") + configuration.get("PreemptParameters", "")
+    if "send_user_signal" in parameters.lower():
+        return ""
+    return (
+        "A preemption cuts running requests: this Slurm announces it to no job, and signals all processes of vLLM at "
+        "once (neither preempt_send_user_signal in SlurmctldParameters nor send_user_signal in PreemptParameters)."
+    )
