@@ -224,7 +224,7 @@ def check_work_dir(path: str) -> None:
     :raises InvalidInputError: if it is unset, no absolute path, too long or has other characters than a plain path.
     """
     expected = "the folder of your work space, on storage that all nodes share"
-    example = "set it to a folder that you own, such as /data/horse/ws/NAME/vllm (ws_allocate makes a work space)"
+    example = "set herd_work_dir to a folder that you own, such as /data/horse/ws/NAME/vllm (see ws_allocate)"
     if not path or any(mark in path for mark in PLACEHOLDERS):
         raise InvalidInputError(expected, f"the placeholder {path}" if path else "none", example)
     if not re.fullmatch(r"/[A-Za-z0-9._/+@~-]+", path) or ".." in path.split("/"):

@@ -125,7 +125,7 @@ def test_node_of_a_job_is_checked_by_what_nvidia_smi_prints() -> None:
 def test_work_space_that_nobody_filled_in_is_refused() -> None:
     environment.check_work_dir("/data/horse/ws/s1234567-llm/vllm")
     for path, says in {
-        "": "found none: set it to a folder that you own",
+        "": "found none: set herd_work_dir to a folder that you own",
         "/data/horse/ws/YOUR_USERNAME/host_vllm": "found the placeholder /data/horse/ws/YOUR_USERNAME/host_vllm",
         "vllm": "an absolute path",
         "/data/my work": "an absolute path",
