@@ -120,6 +120,8 @@ class JobFolder:
             try:
                 found = job_run.read(read_regular(self.path / "run.json", job_run.LARGEST, follow=False).decode())
                 problem = "" if found.restarts == restarts else f"that of start {found.restarts + 1}"
+                if len(found.ranks) != self.spec.nodes:
+                    problem = f"one of {len(found.ranks)} ranks on {self.spec.nodes} nodes"
             except (OSError, UnicodeDecodeError) as error:
                 problem = str(error)
             if not problem:

@@ -29,6 +29,7 @@ from ansible_collections.herd.inference.plugins.module_utils.agent.vllm import (
 )
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 from ansible_collections.herd.inference.plugins.module_utils.core.vllm import job_status
+from ansible_collections.herd.inference.plugins.module_utils.core.vllm.job import run as job_run
 from ansible_collections.herd.inference.plugins.module_utils.core.vllm.job import spec as job_spec
 from tests.vllm import two_ranks
 
@@ -126,6 +127,18 @@ def test_status_with_an_unprintable_reason_can_be_read(spec: job_spec.JobSpec) -
     found = folder.read_status()
     assert found is not None
     assert found.reason == "a b c"
+
+
+def test_run_with_another_number_of_ranks_is_not_taken(spec: job_spec.JobSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_files, "_LATE_S", 0.0)
+    folder = job_files.JobFolder(spec, "1")
+    folder.begin()
+    place = job_run.RankPlace("n1", "10.78.0.1", "ib0", "10.77.0.1")
+    folder.write_run(job_run.Run("1", 0, (place, place), 29500, 29501, 18000, "0" * 64))
+    assert len(folder.read_run(0).ranks) == 2
+    folder.write_run(job_run.Run("1", 0, (place,), 29500, 29501, 18000, "0" * 64))
+    with pytest.raises(HerdError, match="found one of 1 ranks on 2 nodes"):
+        folder.read_run(0)
 
 
 def test_shared_memory_in_use_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
