@@ -77,8 +77,23 @@ def test_tiers_of_the_documents_are_planned() -> None:
     # 64G was too small. The inventory sets this limit.
     assert reasoning["limits"]["memory"] == "200G"
     assert not any("memory limit" in warning for warning in found["warnings"])
-    assert reasoning["data"]["split"] == {"vasp-01": 26, "vasp-02": 27, "vasp-03": 27}
+    assert reasoning["data"]["split"] == {"vasp-01": 39, "vasp-03": 41}
     assert "in MiB" in reasoning["table"]
+
+
+def on_three_nodes(tiers: dict[str, Any]) -> None:
+    """Give the tier reasoning all three nodes, as the comment of the inventory says."""
+    tiers["reasoning"].pop("hosts")
+    tiers["reasoning"].update(nodes=3, split={"vasp-01": 26, "vasp-02": 27, "vasp-03": 27})
+
+
+def test_both_tiers_of_the_documents_serve_at_once() -> None:
+    found = plan("beefcake2_slurm")
+    assert found["warnings"] == []
+    assert [one["tier"]["gpu_conflict"] for one in found["tiers"].values()] == ["", ""]
+    places = {name: one["limits"]["nodelist"] for name, one in found["tiers"].items()}
+    assert places == {"fast": ["vasp-02"], "reasoning": ["vasp-01", "vasp-03"]}
+    assert found["tiers"]["reasoning"]["data"]["settings"]["context"] == 131072
 
 
 def test_planned_limit_is_above_the_one_that_was_too_small() -> None:
@@ -123,21 +138,16 @@ def test_planned_limit_fits_on_the_smallest_node() -> None:
 
 
 def test_tiers_with_the_same_gpu_get_a_warning() -> None:
-    (warning,) = plan("beefcake2_slurm")["warnings"]
+    found = plan("beefcake2_slurm", on_three_nodes)
+    (warning,) = found["warnings"]
     assert "the tiers fast and reasoning NEVER SERVE AT THE SAME TIME: each needs a GPU of vasp-02, which has 1" in (
         warning
     )
-    tiers = plan("beefcake2_slurm")["tiers"]
     for name in ("fast", "reasoning"):
-        assert "need the same GPU of vasp-02 and never serve at the same time" in tiers[name]["tier"]["gpu_conflict"]
-
-    def two_nodes(tiers: dict[str, Any]) -> None:
-        tiers["reasoning"].update(nodes=2, hosts=["vasp-01", "vasp-03"], split={"vasp-01": 39, "vasp-03": 41})
-
-    apart = plan("beefcake2_slurm", two_nodes)
-    assert (apart["problems"], apart["warnings"]) == ([], [])
-    assert apart["tiers"]["fast"]["tier"]["gpu_conflict"] == ""
-    assert sum(apart["tiers"]["reasoning"]["data"]["split"].values()) == 80
+        assert (
+            "need the same GPU of vasp-02 and never serve at the same time"
+            in found["tiers"][name]["tier"]["gpu_conflict"]
+        )
 
 
 def test_tiers_of_the_lab_have_no_gpu_conflict() -> None:
@@ -152,7 +162,9 @@ def test_planned_specification_is_readable(site: str, tier: str) -> None:
     job = job_spec.read_job(json.dumps(data))
     assert job.tier == tier
     assert job.timing.grace == 30
-    assert job.nodes["vasp-02"].fabric == "10.100.0.42"
+    is_apart = (site, tier) == ("beefcake2_slurm", "reasoning")
+    name, fabric = ("vasp-03", "10.100.0.43") if is_apart else ("vasp-02", "10.100.0.42")
+    assert job.nodes[name].fabric == fabric
 
 
 def test_router_models_have_the_names_of_their_files() -> None:
@@ -224,7 +236,7 @@ def test_defaults_of_filter_and_role_are_equal() -> None:
         ({"memory": "300G"}, True),
         ({"settings": {"context": 65536, "cache_type_k": "q4_0", "cache_type_v": "q4_0"}}, True),
         ({"gres": "shard:1"}, True),
-        ({"hosts": ["vasp-01", "vasp-02", "vasp-03"]}, False),
+        ({"hosts": ["vasp-03", "vasp-01"]}, False),
         ({"account": "other"}, True),
         ({"time_limit": "2-00:00:00"}, True),
         ({"job_name": "llama-72"}, True),
