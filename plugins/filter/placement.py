@@ -96,6 +96,8 @@ _value:
   description:
     - C(known), whether there is a plan. Without metadata, or with invalid input, there are only C(fits), C(split) as
       given, and C(table) with the reason.
+    - C(summary), what the model needs and what the devices have. C(split_replaced), whether the given split has another
+      number of layers than the model and was planned anew, and C(split_models), the entries with that number.
     - C(fits), C(problems), C(remedies) and C(warnings) in words, C(devices) with bytes, C(split) by host,
       C(tensor_split) for the engine, C(head) with the bytes of its process (C(least) and C(comfortable) as a memory
       limit), C(largest_context) in tokens for each slot, C(rate_empty) and C(rate_full) in tokens per second as upper

@@ -24,6 +24,11 @@ options:
     type: list
     elements: str
     default: []
+  planned_layers:
+    description:
+      - Planned layers by device. The module fails if the head's log reports others, or that not all are offloaded.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
@@ -143,6 +148,14 @@ layers:
   description: Layers of the model that have a cache.
   returned: always
   type: int
+offloaded:
+  description: Layers and output that the engine offloaded to devices; 0 if the log does not say so.
+  returned: always
+  type: int
+slots:
+  description: Layers and output of the model, as the engine counts them; 0 if the log does not say so.
+  returned: always
+  type: int
 """
 
 from dataclasses import asdict
@@ -202,6 +215,8 @@ def result(module: HerdModule) -> dict[str, Any]:
     log = server_log.parse(systemd.journal_of(state.invocation, server_log.READY_WORDS) if state.pid else "")
     workers = workers_of(arguments)
     unseen = require(module.params["require_devices"], log, workers)
+    if log.begun:
+        server_log.require_planned(log, module.params["planned_layers"])
     if unseen:
         module.warn(unseen)
     manifest = release_manifest.manifest_of(arguments)
@@ -217,11 +232,17 @@ def result(module: HerdModule) -> dict[str, Any]:
         "devices": [asdict(share) for share in log.devices],
         "log_complete": log.begun,
         "layers": log.layers,
+        "offloaded": log.offloaded,
+        "slots": log.slots,
     }
 
 
 def main() -> None:
-    run_module(result, require_devices={"type": "list", "elements": "str", "default": []})
+    run_module(
+        result,
+        require_devices={"type": "list", "elements": "str", "default": []},
+        planned_layers={"type": "dict", "default": {}},
+    )
 
 
 if __name__ == "__main__":

@@ -82,6 +82,10 @@ options:
     description: Seconds to wait for the workers before a start fails.
     type: int
     default: 300
+  model_metadata:
+    description: The model's C(metadata) in C(herd_models). The flag guard checks its attention. Empty if unknown.
+    type: dict
+    default: {}
   model_types:
     description: Types of the model's tensors in lower case, such as V(bf16). Empty if unknown.
     type: list
@@ -170,6 +174,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.engine import 
     worker_readiness,
 )
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.command_line import CommandLine
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags import attention_kernels
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags import guard as flag_guard
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags import subject as flag_subject
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.rpc_protocol import parse_version
@@ -260,6 +265,7 @@ def command_line(
         settings["context"],
         tuple(given["model_types"]),
         {str(name): str(value) for name, value in given["environment"].items()},
+        attention=attention_kernels.shapes_of(given["model_metadata"]),
     )
     return [str(directory / "bin" / program), *argv], flag_guard.inspect(subject, accepted)
 
@@ -312,6 +318,7 @@ def main() -> None:
         profile={"type": "str", "default": ""},
         settings={"type": "dict", "default": {}},
         worker_timeout={"type": "int", "default": 300},
+        model_metadata={"type": "dict", "default": {}},
         model_types={"type": "list", "elements": "str", "default": []},
         **ENGINE_OPTIONS,
         **SERVER_OPTIONS,

@@ -170,6 +170,7 @@ from typing import Any
 
 from ansible_collections.herd.inference.plugins.module_utils.core.engine import arguments as engine_arguments
 from ansible_collections.herd.inference.plugins.module_utils.core.engine import gpu_environment, router_mode
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags import attention_kernels
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags import guard as flag_guard
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags import subject as flag_subject
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
@@ -281,6 +282,7 @@ def offers_of(
             model["load_at_start"],
             tuple(placed.get(entry.id, {}).get("devices", ())),
             tuple(placed.get(entry.id, {}).get("split", ())),
+            attention_kernels.shapes_of(entry.metadata.to_data()) if entry.metadata else (),
         )
         for model, entry in entries
         if entry.id not in plan["left_out"]

@@ -44,7 +44,7 @@ def test_filter_reads_only_inventory_variables() -> None:
             {"split": {"a": 4, "x": 5}},
             "expected a tensor split over the hosts that hold layers (a, b), found the host x",
         ),
-        ({"split": {"a": 4, "b": 4}}, "expected a tensor split that adds up to the model's 9 layers, found 8"),
+        ({"split": {"a": 9}}, "expected a number of layers for each host that holds layers (a, b), found none for b"),
         ({"settings": {"context": 0}}, "expected context to be a whole number above zero"),
         ({"profile": "none"}, "expected a profile among p"),
         ({"memory_max": "much"}, "expected a limit such as 200G"),

@@ -19,6 +19,7 @@ from ..errors import InvalidInputError
 from . import arguments as engine_arguments
 from .command_line import SWITCHES, CommandLine
 from .flags import guard as flag_guard
+from .flags.attention_kernels import AttentionShape
 from .flags.subject import PRESET, ROUTER, EngineBuild, Finding, Subject
 
 #: Keys that are valid in a preset only (common_params_add_preset_options).
@@ -45,6 +46,7 @@ class Offer:
     :param stop_s: seconds before its process is killed at a stop.
     :param devices: names of its devices; empty leaves the choice to the engine.
     :param split: shares of several devices.
+    :param attention: known shapes of its attention.
     """
 
     id: str
@@ -56,6 +58,7 @@ class Offer:
     at_start: bool = False
     devices: tuple[str, ...] = ()
     split: tuple[int, ...] = ()
+    attention: tuple[AttentionShape, ...] = ()
 
 
 def models_among(files: Collection[str]) -> list[str]:
@@ -205,7 +208,15 @@ def findings(
     with_keys = replace(engine, accepted=engine.accepted | PRESET_KEYS)
     for offer in offers:
         words = CommandLine(preset_words(offer, engine.accepted))
-        subject = Subject(PRESET, words, with_keys, capabilities, int(offer.settings["context"]), above=line)
+        subject = Subject(
+            PRESET,
+            words,
+            with_keys,
+            capabilities,
+            int(offer.settings["context"]),
+            above=line,
+            attention=offer.attention,
+        )
         for finding in flag_guard.inspect(subject, accepted_rules):
             found.append(replace(finding, found=f"{finding.found} in the preset of {offer.id}"))
     return found

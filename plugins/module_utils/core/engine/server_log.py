@@ -11,7 +11,10 @@ prints the key-value cache of each device and of the whole model, so layers foll
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from ..errors import MismatchError
 
 _BUFFER = re.compile(
     r"(?P<name>[A-Za-z_]+)(?P<index>\d*)(?:\[(?P<endpoint>[^\]]+)\])?\s+"
@@ -101,6 +104,33 @@ def _add(log: ServerLog, buffer: re.Match[str]) -> None:
         share.kv_mib += mib
     else:
         share.compute_mib += mib
+
+
+def require_planned(log: ServerLog, planned: Mapping[str, int]) -> None:
+    """Reject a placement that differs from the plan.
+
+    :param planned: layers by device; empty for no comparison.
+    """
+    if not planned:
+        return
+    layers = sum(planned.values())
+    if log.slots and (log.offloaded, log.slots) != (layers + 1, layers + 1):
+        raise MismatchError(
+            f"{layers + 1} of {layers + 1} layers offloaded, with the output, by the head's own log",
+            f"{log.offloaded} of {log.slots}",
+            "compare the model's file with its entry in herd_models, and run site.yml",
+        )
+    # Layers without a cache are in no share, so only a full count can be compared.
+    found = {share.device: share.layers for share in log.devices}
+    if log.layers != layers or None in found.values():
+        return
+    wrong = {name: found.get(name) for name, count in planned.items() if found.get(name) != count}
+    if wrong:
+        raise MismatchError(
+            f"layers on devices as planned ({', '.join(f'{name} {planned[name]}' for name in wrong)})",
+            ", ".join(f"{name} {count if count is not None else 'none'}" for name, count in wrong.items()),
+            "restart llama-head; if they still differ, compare --tensor-split in its unit with the plan",
+        )
 
 
 def _count_layers(log: ServerLog, kv_total: float) -> None:

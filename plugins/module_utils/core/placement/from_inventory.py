@@ -9,7 +9,7 @@ No host is contacted. If a GPU's free memory is not given, the plan assumes an u
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..engine import arguments as engine_arguments
@@ -233,8 +233,23 @@ def plan_for(
         if other is not None and (other.architecture, other.width, len(other.layers)) == _kin(metadata)
     }
     planner = planner_of(metadata, settings, group.group(), release, models)
-    plan = planner.plan(split)
-    return {"known": True, **describe(planner, plan, others)}
+    note = _of_another_model(split, planner)
+    plan = planner.plan({} if note else split)
+    plan = replace(plan, warnings=(*([note] if note else []), *plan.warnings))
+    written_for = [key for key, model in models.items() if int(model.get("layers") or 0) == sum(split.values())]
+    split_is = {"split_replaced": bool(note), "split_models": written_for if note else []}
+    return {"known": True, **split_is, **describe(planner, plan, others)}
+
+
+def _of_another_model(split: Mapping[str, int], planner: Planner) -> str:
+    """Return a sentence if a split over these hosts has another number of layers than the model; otherwise nothing."""
+    layers = len(planner.metadata.layers)
+    if not split or set(split) != {host.name for host in planner.group.holders} or sum(split.values()) == layers:
+        return ""
+    return (
+        f"the given split has {sum(split.values())} layers and this model has {layers}: it was written for another "
+        f"model, and this one is planned anew."
+    )
 
 
 def _kin(metadata: ModelMetadata) -> tuple[str, int, int]:
@@ -260,6 +275,12 @@ def describe(planner: Planner, plan: PlacementPlan, others: Mapping[str, ModelMe
         "cache_type_v": cache.type_v,
         "ubatch": cache.tokens,
     }
+    needs, has = sum(device.total for device in plan.devices), planner.room
+    count = len(plan.devices)
+    data["summary"] = (
+        f"{'fits' if plan.fits else 'does not fit'}: needs {needs / _GIB:.1f} GiB on {count} "
+        f"device{'s' if count > 1 else ''}, has {has / _GIB:.1f} GiB"
+    )
     data["largest_context"] = largest_context(planner, plan.split)
     data["remedies"] = [] if plan.fits else remedies.find(planner, others)
     data["comparison"] = compare(planner, others) if len(others) > 1 else []
@@ -273,6 +294,8 @@ def table(planner: Planner, plan: PlacementPlan, data: Mapping[str, Any]) -> str
     metadata, cache = planner.metadata, planner.request.cache
     head = plan.head
     lines = [
+        data["summary"],
+        "",
         f"{metadata.name or metadata.architecture}, {metadata.bits_per_weight:.2f} bits a weight, "
         f"{len(metadata.layers)} layers; "
         f"context {cache.context} x {cache.slots}, cache {cache.type_k}/{cache.type_v}, micro-batch {cache.tokens}",
@@ -337,8 +360,8 @@ def compare(planner: Planner, others: Mapping[str, ModelMetadata]) -> list[dict[
     for key, metadata in others.items():
         if len(metadata.layers) < sum(len(host.devices) for host in planner.group.holders):
             continue
-        other = Planner(metadata, planner.request, planner.group, planner.rules)
-        plan = other.plan()
+        is_same = metadata == planner.metadata
+        plan = (planner if is_same else Planner(metadata, planner.request, planner.group, planner.rules)).plan()
         moved = sum(token_rate.active_bytes(metadata, layer) for layer in metadata.layers) + metadata.output
         found.append(
             {

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import permutations
 from typing import Any
 
 from ..engine.device_order import (
@@ -23,9 +22,8 @@ from ..engine.device_order import (
     predict_layers,
     require_holders,
 )
-from ..errors import InvalidInputError
-from ..models.metadata import CUDA_PADDING, PADDING, ModelMetadata
-from . import compute_buffer, cuda_memory, engine_limits, further_files, host_memory, token_rate
+from ..models.metadata import CUDA_PADDING, PADDING, LayerMetadata, ModelMetadata
+from . import compute_buffer, cuda_memory, engine_limits, further_files, host_memory, split_search, token_rate
 from .compute_buffer import NEW, OLD, ComputeBufferRules
 from .further_files import FurtherFiles
 from .graph.architectures import LAYERS
@@ -53,6 +51,11 @@ class DeviceCapacity:
     reserve: int = 0
     bandwidth: float = 0.0
     name: str = ""
+
+    @property
+    def assumed_bandwidth(self) -> float:
+        """The bandwidth, or a usual one if it is unknown."""
+        return self.bandwidth or token_rate.usual_bandwidth(self.is_cuda)
 
 
 @dataclass(frozen=True)
@@ -167,8 +170,14 @@ class Planner:
         self.group = group
         self.rules = rules
         self.memories = [memory for host in group.holders for memory in host.devices]
+        self.room = sum(max(0, memory.free - memory.reserve) for memory in self.memories)
         self.copies = rules.copies if len(self.memories) > 1 else 1
         self._known: dict[tuple[int, int, int], DevicePlan] = {}
+        self._left: dict[tuple[int, int, int], int] = {}
+        #: Compute buffers by what decides them. Equal parts of a model are followed once.
+        self.buffers: dict[tuple[Any, ...], int] = {}
+        numbers: dict[LayerMetadata, int] = {}
+        self._kinds = [numbers.setdefault(layer, len(numbers)) for layer in metadata.layers]
 
     def with_cache(self, **settings: Any) -> Planner:
         """Plan the same with other settings of the caches."""
@@ -233,9 +242,7 @@ class Planner:
         weights += (metadata.output_cuda if cuda else metadata.output) if has_output else 0
         kept = sum(cache_bytes(metadata, layer, cache, self.rules.hybrid_bug) for layer in layers)
         state = sum(state_bytes(layer, cache) for layer in layers)
-        compute = compute_buffer.device_bytes(
-            metadata, place, cache, self.rules, self.copies, self.request.flash, CUDA_PADDING if cuda else PADDING
-        )
+        compute = self._buffer(place, [self._kinds[layer] for layer in numbers], cuda)
         overhead = cuda_memory.overhead_bytes(metadata, layers, cache) if cuda else 0
         further = self._further(number)
         total = weights + kept + state + compute + overhead + further
@@ -258,6 +265,19 @@ class Planner:
             left=memory.free - memory.reserve - total,
             modelled=cuda,
         )
+
+    def _buffer(self, place: GraphPart, kinds: Sequence[int], cuda: bool) -> int:
+        """Compute the compute buffer of a part of the graph, once for equal parts."""
+        # The engine tells only the first layers by their number.
+        first = min(place.first, 2 * _NEIGHBOURS + self.metadata.detail("deepstack"))
+        sides = tuple(place.before), tuple(place.after)
+        key = (tuple(kinds), place.has_output, place.has_last_layer, place.begins, first, sides, cuda)
+        if key not in self.buffers:
+            cache, flash, padding = self.request.cache, self.request.flash, CUDA_PADDING if cuda else PADDING
+            self.buffers[key] = compute_buffer.device_bytes(
+                self.metadata, place, cache, self.rules, self.copies, flash, padding
+            )
+        return self.buffers[key]
 
     def _further(self, number: int) -> int:
         """Compute the bytes of projector, adapters and draft on a device."""
@@ -306,37 +326,35 @@ class Planner:
         return replace(need, own=own, mapped=need.mapped + more.mapped)
 
     def best_split(self) -> dict[str, int]:
-        """Find the split that leaves the fullest device the most free memory.
+        """Find the best split (C(split_search))."""
+        return split_search.best(self)
 
-        It starts with shares by free memory, then moves single layers between hosts as long as that helps.
-        """
-        hosts, layers = self.group.holders, len(self.metadata.layers)
-        least = {host.name: len(host.devices) for host in hosts}
-        if sum(least.values()) > layers:
-            raise InvalidInputError(
-                f"no more than {layers} devices, one for each layer of the model",
-                f"{sum(least.values())}",
-                "take hosts out of the group rpc_worker",
-            )
-        room = {h.name: max(1, sum(max(0, m.free - m.reserve) for m in h.devices)) for h in hosts}
-        split = _shares(room, least, layers)
-        while True:
-            moves = (
-                {**split, giver: split[giver] - 1, taker: split[taker] + 1}
-                for giver, taker in permutations(split, 2)
-                if split[giver] > least[giver]
-            )
-            best = max(moves, key=self._rank, default=split)
-            if self._rank(best) <= self._rank(split):
-                return split
-            split = best
+    def left(self, number: int, start: int, layers: int) -> int:
+        """Compute the bytes that some layers from a start on leave on a device."""
+        total = len(self.metadata.layers)
+        placed = [number - 1] * start + [number] * layers + [number + 1] * (total - start - layers)
+        placed.append(number if number == len(self.memories) - 1 else number + 1)
+        key = (number, start, layers)
+        if key not in self._left:
+            device = PlacedDevice("", "", "", layers)
+            self._left[key] = self._compute(device, self.memories[number], placed, number).left
+        return self._left[key]
+
+    def least_total(self) -> int:
+        """Compute the bytes that all devices together need at least: weights, caches and states."""
+        metadata, cache = self.metadata, self.request.cache
+        kept = (cache_bytes(metadata, layer, cache, self.rules.hybrid_bug) for layer in metadata.layers)
+        return metadata.output + sum(kept) + sum(layer.weights + state_bytes(layer, cache) for layer in metadata.layers)
 
     def fits(self, split: Mapping[str, int] | None = None) -> bool:
-        """Return whether the devices hold their layers, by a split or by the best one."""
-        return all(device.left >= 0 for device in self.place(split or self.best_split()))
-
-    def _rank(self, split: Mapping[str, int]) -> list[int]:
-        return sorted(device.left for device in self.place(split))
+        """Return whether devices and hosts hold the model, by a split or by any."""
+        if list(self._host_problems(self._head_need())):
+            return False
+        if self.least_total() > self.room:
+            return False
+        if split:
+            return all(device.left >= 0 for device in self.place(split))
+        return split_search.leaving(self, 0) is not None
 
     def window_state(self) -> int:
         """Compute the bytes of one slot's windows and recurrent states, which cannot be rolled back."""
@@ -411,21 +429,6 @@ class Planner:
                 f"{self.request.cache.slots} slots: use one slot or a newer release."
             )
         return found
-
-
-def _shares(room: Mapping[str, int], least: Mapping[str, int], layers: int) -> dict[str, int]:
-    """Divide the layers in proportion to free memory, at least one for each device of a host."""
-    total = sum(room.values())
-    split = {name: max(least[name], layers * share // total) for name, share in room.items()}
-    while sum(split.values()) != layers:
-        rest = layers - sum(split.values())
-        name = (
-            min(split, key=lambda n: split[n] * total / room[n])
-            if rest > 0
-            else max((n for n in split if split[n] > least[n]), key=lambda n: split[n] * total / room[n])
-        )
-        split[name] += 1 if rest > 0 else -1
-    return split
 
 
 def mib(size: float) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 from ..models.metadata import ModelMetadata
 from .context_search import largest_context
@@ -27,7 +28,11 @@ BITS: Mapping[str, float] = {
 }
 _SMALLER_CACHES = ("q8_0", "q4_0")
 _SMALLER_BATCHES = (256, 128)
-_MOST_NODES = 64
+#: What is said if no remedy works.
+NONE = (
+    "None is known: no context, type of cache, micro-batch, setting of the head, quantisation, smaller group or number "
+    "of further nodes makes it fit."
+)
 
 
 def scaled(metadata: ModelMetadata, bits: float) -> ModelMetadata:
@@ -55,7 +60,21 @@ def find(planner: Planner, others: Mapping[str, ModelMetadata]) -> list[str]:
 
     :param others: other entries of the same model by key, of which smaller ones are tried.
     """
-    return [*_smaller_caches(planner), *_smaller_batches(planner), *_quantisations(planner, others), *_nodes(planner)]
+    found = [
+        *_smaller_caches(planner),
+        *_smaller_batches(planner),
+        *_head_settings(planner),
+        *_without_hosts(planner),
+        *_quantisations(planner, others),
+        *_nodes(planner),
+    ]
+    return found or [NONE]
+
+
+def find_alone(planner: Planner) -> list[str]:
+    """List the remedies for a model on one host, which gets no further nodes."""
+    found = [*_smaller_caches(planner), *_smaller_batches(planner), *_head_settings(planner)]
+    return [*found, *_quantisations(planner, {})] or [NONE]
 
 
 def _smaller_caches(planner: Planner) -> Iterator[str]:
@@ -95,19 +114,54 @@ def _quantisations(planner: Planner, others: Mapping[str, ModelMetadata]) -> Ite
             return
 
 
+def _head_settings(planner: Planner) -> Iterator[str]:
+    """Try settings that reduce the memory of the head's process."""
+    request = planner.request
+    for words, change in (
+        ("A prompt cache of 0 (cache_ram_mib)", {"cache_ram_mib": 0}),
+        ("load_mode: mmap", {"load_mode": "mmap"}),
+        ("load_mode: mmap with a prompt cache of 0 (cache_ram_mib)", {"cache_ram_mib": 0, "load_mode": "mmap"}),
+    ):
+        other = replace(request, **change)
+        if other != request and Planner(planner.metadata, other, planner.group, planner.rules).fits():
+            yield f"{words} fits."
+            return
+    slots = request.cache.slots
+    if slots > 1 and planner.with_cache(slots=1).fits():
+        fitting = next(count for count in range(slots - 1, 0, -1) if planner.with_cache(slots=count).fits())
+        yield f"{fitting} in place of {slots} slots fit."
+
+
+def _without_hosts(planner: Planner) -> Iterator[str]:
+    """Try the group without one of its hosts: each device of a host has to hold a layer."""
+    group = planner.group
+    for host in group.holders if len(group.holders) > 1 else ():
+        is_head = host is group.head
+        workers = group.workers if is_head else tuple(worker for worker in group.workers if worker is not host)
+        head = replace(group.head, devices=()) if is_head else group.head
+        if Planner(planner.metadata, planner.request, PlacementGroup(workers, head), planner.rules).fits():
+            how = "head_server_use_own_gpus: false" if is_head else "take it out of the group rpc_worker"
+            yield f"Without the devices of {host.name} it fits: {how}."
+
+
 def _nodes(planner: Planner) -> Iterator[str]:
-    """Try more hosts like the best one of the group."""
+    """Find the least number of further hosts like the largest one of the group."""
     hosts = planner.group.holders
     pattern = max(hosts, key=lambda host: sum(memory.total for memory in host.devices))
     fresh = tuple(replace(memory, free=memory.total) for memory in pattern.devices)
-    for count in range(1, _MOST_NODES):
-        if count > 3 and count & (count - 1):
-            continue
+    each = sum(max(0, memory.free - memory.reserve) for memory in fresh)
+    present = sum(len(host.devices) for host in hosts)
+    most = (len(planner.metadata.layers) - present) // len(fresh)
+    # Fewer cannot hold the weights and caches alone.
+    least = max(1, -(-(planner.least_total() - planner.room) // each)) if each else most + 1
+    buffers: dict[tuple[Any, ...], int] = {}
+    for count in range(least, most + 1):
         more = tuple(PlacementHost(f"another-{number}", fresh, f"another-{number}:0") for number in range(count))
         group = PlacementGroup((*planner.group.workers, *more), planner.group.head)
-        if sum(len(host.devices) for host in group.holders) > len(planner.metadata.layers):
-            return
-        if Planner(planner.metadata, planner.request, group, planner.rules).fits():
+        wider = Planner(planner.metadata, planner.request, group, planner.rules)
+        # All groups of several devices have the same buffers.
+        wider.buffers = buffers
+        if wider.fits():
             what = "One more node" if count == 1 else f"{count} more nodes"
             yield f"{what} like {pattern.name} would be enough."
             return

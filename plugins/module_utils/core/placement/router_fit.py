@@ -234,7 +234,7 @@ def plan(entries: Sequence[RouterModel], machine: RouterHost, models_max: int, r
         elif entry.is_named:
             problems += [f"model {entry.id}: {text}" for text in alone.problems]
             # More hosts do not help a router.
-            remedies_found += [f"model {entry.id}: {text}" for text in remedies.find(planner, {}) if "node" not in text]
+            remedies_found += [f"model {entry.id}: {text}" for text in remedies.find_alone(planner)]
         else:
             left_out[entry.id] = alone.problems[0]
     tried = _tried(chosen, machine, models_max, release)

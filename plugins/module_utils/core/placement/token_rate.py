@@ -29,6 +29,15 @@ BANDWIDTH: Mapping[str, float] = {
 }
 
 
+#: Bandwidth of a GPU and of a processor's memory where it is unknown. Only the split of unequal devices follows it.
+_USUAL_GPU, _USUAL_PROCESSOR = 500e9, 100e9
+
+
+def usual_bandwidth(is_gpu: bool) -> float:
+    """Return the bandwidth that a device without a known one is taken to have."""
+    return _USUAL_GPU if is_gpu else _USUAL_PROCESSOR
+
+
 def bandwidth_of(name: str) -> float:
     """Return the memory bandwidth of a GPU by its name; 0 if unknown."""
     return next((rate for part, rate in BANDWIDTH.items() if part in name), 0.0)

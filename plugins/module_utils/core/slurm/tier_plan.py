@@ -165,7 +165,7 @@ def _distributed(
         "memory": _memory(plan, entry),
         "problems": plan.get("problems", []),
         "table": plan["table"],
-        "split": dict(tier["split"]) or plan.get("split", {}),
+        "split": plan.get("split") or dict(tier["split"]),
         "models": {},
     }
 

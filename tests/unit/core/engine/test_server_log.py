@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.engine import server_log
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import MismatchError
 
 LOGS = Path(__file__).parents[3] / "fixtures" / "head_log"
 
@@ -68,3 +69,27 @@ def test_layers_of_unequal_cache_are_not_guessed() -> None:
         "llama_kv_cache: size =    2.00 MiB (  1024 cells,   3 layers,  1/1 seqs), K (f16):    1.00 MiB\n"
     )
     assert [d.layers for d in log.devices] == [None, None]
+
+
+def test_placement_of_the_log_is_compared_with_the_plan() -> None:
+    log = read("0c1e57098-two-workers.log")
+    planned = {share.device: share.layers or 0 for share in log.devices}
+    server_log.require_planned(log, planned)
+    server_log.require_planned(log, {})
+    first, *others = planned
+    moved = {**planned, first: planned[first] - 1, others[0]: planned[others[0]] + 1}
+    with pytest.raises(MismatchError, match=f"{first} {planned[first] - 1}.*found {first} {planned[first]}"):
+        server_log.require_planned(log, moved)
+    with pytest.raises(MismatchError, match=r"10 of 10 layers offloaded, with the output, .*found 9 of 9"):
+        server_log.require_planned(log, {**planned, first: planned[first] + 1})
+    log.offloaded = 5
+    with pytest.raises(MismatchError, match="found 5 of 9"):
+        server_log.require_planned(log, planned)
+
+
+def test_layers_that_the_log_cannot_count_are_not_compared() -> None:
+    log = read("0c1e57098-two-workers.log")
+    planned = {share.device: share.layers or 0 for share in log.devices}
+    log.devices[0].layers = None
+    first, *others = planned
+    server_log.require_planned(log, {**planned, first: planned[first] - 1, others[0]: planned[others[0]] + 1})

@@ -107,19 +107,47 @@ def test_plan_compares_entries_of_same_model() -> None:
 def test_explicit_split_is_checked() -> None:
     found = plan(Q8_0, Q8_4K, {"vllm-node1": 10, "vllm-node2": 60, "vllm-node3": 10})
     assert [device["layers"] for device in found["devices"]] == [60, 10, 10]
-    assert not found["fits"]
-    with pytest.raises(InvalidInputError, match="80 layers"):
-        plan(Q8_0, Q8_4K, {"vllm-node1": 26, "vllm-node2": 27, "vllm-node3": 26})
+    assert not found["fits"] and not found["split_replaced"]
+    with pytest.raises(InvalidInputError, match="a number of layers for each host"):
+        plan(Q8_0, Q8_4K, {"vllm-node1": 40, "vllm-node2": 40})
+
+
+def test_split_of_another_model_is_planned_anew() -> None:
+    metadata = metadata_of(header_of(llama("small", Dense(48, vocabulary=1000))))
+    small = {"name": "small", "layers": 48, "metadata": metadata.to_data()}
+    split = {"vllm-node1": 26, "vllm-node2": 27, "vllm-node3": 27}
+    site = InventoryGroup(WORKERS, HEAD, FACTS)
+    found = plan_for(small, site, engine_arguments.merged({}), "0c1e57098", split, {"q8": entry(Q8_0), "s": small})
+    assert found["fits"] and found["split_replaced"] and found["split_models"] == ["q8"]
+    assert sum(found["split"].values()) == 48
+    assert "the given split has 80 layers and this model has 48" in found["warnings"][0]
+    # A sum that no model has is planned too, and is told apart.
+    typo = {**split, "vllm-node1": 25}
+    found = plan_for(small, site, engine_arguments.merged({}), "0c1e57098", typo, {"q8": entry(Q8_0)})
+    assert found["split_replaced"] and found["split_models"] == []
+
+
+def test_first_line_tells_need_and_room() -> None:
+    fitting, large = plan(Q8_0, Q8_4K), plan(Q8_0, {"context": 131072})
+    assert fitting["table"].splitlines()[0] == fitting["summary"]
+    assert fitting["summary"].startswith("fits: needs 8") and "has 91.5 GiB" in fitting["summary"]
+    assert large["summary"].startswith("does not fit: needs 1")
+
+
+@pytest.mark.parametrize("memory_gib", [64, 376])
+def test_processor_beside_gpus_gets_the_least_layers(memory_gib: float) -> None:
+    facts = {**FACTS, "vllm-node2": {"memory_gib": memory_gib}}
+    found = plan(Q4_K, {"context": 4096}, facts=facts)
+    assert found["fits"] and found["split"] == {"vllm-node2": 1, "vllm-node3": 40, "vllm-node1": 39}
+    assert found["remedies"] == []
 
 
 def test_smaller_gpu_gets_fewer_layers() -> None:
     facts = {**FACTS, "vllm-node2": {"gpus": [{"name": "T4", "memory_mib": 16384}], "memory_gib": 64}}
     found = plan(Q4_K, {"context": 4096}, facts=facts)
     assert found["fits"]
-    assert found["split"]["vllm-node2"] < 15 < found["split"]["vllm-node3"]
-    left = [device["left"] for device in found["devices"]]
-    # No layer could be moved without making the fullest device fuller.
-    assert max(left) - min(left) < GIB
+    # Its memory is slower, and the two others hold nearly all.
+    assert found["split"] == {"vllm-node2": 1, "vllm-node3": 40, "vllm-node1": 39}
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 
 from ..command_line import Argument
-from . import memory_flags
+from . import attention_kernels, memory_flags
 from . import values as flag_values
 from .dialects import removed, translation
 from .subject import ERROR, WARNING, WORKER, Hit, Subject
@@ -216,6 +216,18 @@ def cache_type_without_kernel(subject: Subject) -> Iterator[Hit]:
             # The only cache type that cannot be converted.
             converted = others and cache_type != "iq4_nl"
             yield _cache_hit(f"a cache of {cache_type} on CUDA", f"use one of {', '.join(kernels)}", converted)
+
+
+def attention_without_kernel(subject: Subject) -> Iterator[Hit]:
+    if not _has_cuda_kernels(subject):
+        return
+    is_newer = "--load-mode" in subject.engine.accepted
+    # Without workers, the engine itself finds out under auto, and computes without flash attention.
+    is_found_out = _attention(subject) == "auto" and not subject.has_rpc
+    for shape in attention_kernels.without_kernel(subject.attention, is_newer, subject.has_volta):
+        where = " on a GPU of compute capability 7.0" if subject.has_volta else ""
+        otherwise = "the engine computes without flash attention, and the plan is wrong" if is_found_out else ""
+        yield Hit(f"{shape}{where}", "", WARNING if is_found_out else "", otherwise)
 
 
 def bf16_on_volta(subject: Subject) -> Iterator[Hit]:

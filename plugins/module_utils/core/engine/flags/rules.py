@@ -138,6 +138,13 @@ RULES: tuple[Rule, ...] = (
         checks.cache_type_without_kernel, _NEEDS_CUDA + "; CPU workers accept them, as the engine's tests show",
     ),
     Rule(
+        "attention-without-kernel", ERROR, _MODEL, "sizes of heads without a kernel in CUDA's flash attention",
+        "RPC reports support of it, but the CUDA worker aborts and takes the head with it",
+        "set flash_attention to off and the cache types to f16, or use another model",
+        "ggml-cuda/fattn.cu, fattn-tile.cuh and fattn-mma-f16.cuh of both releases",
+        checks.attention_without_kernel, _NEEDS_CUDA,
+    ),
+    Rule(
         "bf16-on-volta", WARNING, _MODEL, "bf16 weights or cache on a V100",
         "the GPU has no bf16, so the engine converts and multiplies in f32 without tensor cores",
         "use f16 or q8_0", _PULLS + "28846; ggml-cuda.cu of both releases", checks.bf16_on_volta, _NEEDS_CUDA,

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..command_line import CommandLine
+from .attention_kernels import VOLTA, AttentionShape
 
 ERROR, WARNING = "error", "warning"
 HEAD, WORKER, BENCH = "head", "worker", "bench"
@@ -55,6 +56,7 @@ class Subject:
     :param capabilities: compute capabilities of its GPUs and of its workers' GPUs.
     :param context: wanted tokens of each slot; 0 if unknown.
     :param model_types: known types of the model's tensors.
+    :param attention: known shapes of the model's attention.
     :param environment: variables of the unit; None if unknown.
     :param above: the router's command line, for a preset.
     """
@@ -67,6 +69,7 @@ class Subject:
     model_types: tuple[str, ...] = ()
     environment: Mapping[str, str] | None = None
     above: CommandLine | None = None
+    attention: tuple[AttentionShape, ...] = ()
 
     @property
     def has_rpc(self) -> bool:
@@ -76,7 +79,7 @@ class Subject:
     @property
     def has_volta(self) -> bool:
         """Return whether a GPU is a Volta."""
-        return "7.0" in self.capabilities
+        return VOLTA in self.capabilities
 
 
 @dataclass(frozen=True)

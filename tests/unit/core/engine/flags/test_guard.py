@@ -13,6 +13,7 @@ import yaml
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.arguments import LOAD_MODES, worker_arguments
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.command_line import CommandLine
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags import guard as flag_guard
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags.attention_kernels import AttentionShape
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags.rules import RULES
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags.subject import (
     EngineBuild,
@@ -30,6 +31,7 @@ SLOT = ["--parallel", "1", "--fit", "off"]
 RPC = [*PORT, *SLOT, "--rpc", "a:1,b:1", "--device", "RPC0,RPC1", "--cache-ram", "0"]
 ALONE = [*PORT, *SLOT]
 TLS = ["--ssl-cert-file", "c", "--ssl-key-file", "k"]
+V100 = ("7.0",)
 WORKER = ["-H", "10.100.0.32", "-p", "50052"]
 
 
@@ -114,6 +116,8 @@ TRAPS: list[tuple[str, str, list[str], dict[str, Any], list[str]]] = [
     ),
     ("unequal-cache-types", "head", [*RPC, "-ctk", "q8_0"], {}, [*RPC, "-ctk", "q8_0", "-fa", "off"]),
     ("cache-type-without-kernel", "head", [*RPC, "-ctk", "q5_1", "-ctv", "q5_1"], {}, RPC),
+    ("attention-without-kernel", "head", RPC, {"attention": (AttentionShape(512, 512, 2),), "capabilities": V100}, RPC),
+    ("attention-without-kernel", "head", RPC, {"attention": (AttentionShape(192, 128, 1),)}, RPC),
     ("bf16-on-volta", "head", [*RPC, "-ctk", "bf16", "-ctv", "bf16"], {"capabilities": ("7.0",)}, RPC),
     ("bf16-on-volta", "head", RPC, {"capabilities": ("7.0", "8.6"), "model_types": ("bf16",)}, RPC),
     ("volta-code-missing", "head", RPC, {"capabilities": ("7.0",), "of": engine(architectures=("61", "75"))}, RPC),
