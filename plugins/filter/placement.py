@@ -70,6 +70,13 @@ options:
     description: Memory limit of the head's service, such as V(200G), empty for none.
     type: str
     default: ''
+  routers:
+    description:
+      - Hosts of the router. Its named models (C(fast_router_models), C(fast_router_settings),
+        C(fast_router_models_max)) book memory of the same GPUs.
+    type: list
+    elements: str
+    default: []
   environment:
     description: Variables of the head's unit. One that changes the engine's memory is an error.
     type: dict
@@ -113,6 +120,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.engine import 
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags import memory_flags
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 from ansible_collections.herd.inference.plugins.module_utils.core.placement import from_inventory as inventory_placement
+from ansible_collections.herd.inference.plugins.module_utils.core.placement import router_fit
 
 #: Only these variables are read, because others may hold templates that cannot be resolved here.
 READ = {
@@ -131,6 +139,31 @@ def known(host: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in found.items() if value is not None}
 
 
+def booked_by_router(
+    name: str,
+    host: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    models: Mapping[str, Mapping[str, Any]],
+    release: str,
+) -> list[float]:
+    """Compute the MiB of each GPU that the named models of the router on a host take together."""
+    wanted = {key: told or {} for key, told in (host.get("fast_router_models") or {}).items() if key in models}
+    common = host.get("fast_router_settings") or {}
+    entries = [
+        router_fit.RouterModel(
+            key,
+            inventory_placement.metadata_in(models[key]),
+            engine_arguments.merged(common, told.get("settings") or {}),
+        )
+        for key, told in wanted.items()
+    ]
+    machine = router_fit.RouterHost(
+        name, host.get("fast_router_gpus", facts.get("gpus")) or (), float(facts.get("memory_gib") or 0)
+    )
+    models_max = int(host.get("fast_router_models_max", 2))
+    return router_fit.booked_mib(entries, machine, models_max, release) if machine.gpus else []
+
+
 def placement(
     entry: Mapping[str, Any],
     workers: Sequence[str],
@@ -146,10 +179,13 @@ def placement(
     memory_max: str = "",
     models: Mapping[str, Mapping[str, Any]] | None = None,
     environment: Mapping[str, Any] | None = None,
+    routers: Sequence[str] = (),
 ) -> dict[str, Any]:
     facts = {name: known(hosts[name]) for name in dict.fromkeys([*workers, head]) if name in hosts}
     try:
         memory_flags.require_planned_variables(environment or {})
+        for name in set(routers) & set(facts):
+            facts[name]["booked_mib"] = booked_by_router(name, hosts[name], facts[name], models or {}, str(release))
         merged = engine_arguments.merged(engine_arguments.profile_named(profiles or {}, profile), settings or {})
         group = inventory_placement.InventoryGroup(
             list(workers), head, facts, use_head_gpus, int(reserve_mib), memory_max

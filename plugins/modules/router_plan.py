@@ -74,6 +74,11 @@ options:
     description: Seconds before a model's process is killed at a stop.
     type: int
     default: 10
+  booked_mib:
+    description: MiB of each GPU that the layers of the head's model take on this host.
+    type: list
+    elements: float
+    default: []
   reserve_mib:
     description: MiB that stay free on each GPU.
     type: int
@@ -299,6 +304,7 @@ def plan_router(given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         given["memory_gib"] or memory.total_bytes() / (1 << 30),
         reserve_mib=given["reserve_mib"],
         memory_max=given["memory_max"],
+        booked_mib=given["booked_mib"],
     )
     plan = router_fit.plan([entry for _model, entry in entries], machine, given["models_max"], given["release"])
     offers = offers_of(given, entries, plan)
@@ -368,6 +374,7 @@ def main() -> None:
         sleep_idle_seconds={"type": "int", "default": 0},
         stop_seconds={"type": "int", "default": 10},
         gpus={"type": "list", "elements": "dict", "default": []},
+        booked_mib={"type": "list", "elements": "float", "default": []},
         reserve_mib={"type": "int", "default": 0},
         memory_gib={"type": "float", "default": 0},
         memory_max={"type": "str", "default": ""},

@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from ansible_collections.herd.inference.plugins.filter import placement as placement_filter
+from ansible_collections.herd.inference.plugins.module_utils.core.engine import arguments as engine_arguments
 from ansible_collections.herd.inference.plugins.module_utils.core.models.metadata import metadata_of
+from ansible_collections.herd.inference.plugins.module_utils.core.placement import router_fit
 from tests.engine.generated.model import header_of
 from tests.engine.models import models
 
@@ -61,3 +64,29 @@ def test_filter_reports_invalid_input_as_one_sentence(change: dict[str, Any], se
     assert not found["fits"]
     assert found["table"].startswith(sentence)
     assert found["split"] == change.get("split", {})
+
+
+def test_gpu_of_a_router_is_booked_once() -> None:
+    metadata = metadata_of(header_of(MODELS["llama"]))
+    entry = {"name": "small", "file": "small.gguf", "layers": 9, "metadata": metadata.to_data()}
+    gpu = {"name": "Tesla V100S-PCIE-32GB", "memory_mib": 2048}
+    host = {"herd_gpus": [gpu], "herd_memory_gib": 16}
+    router = {**host, "fast_router_models": {"small": {}}, "fast_router_settings": {"context": 65536}}
+    hosts = {"a": host, "b": router, "h": {"herd_memory_gib": 16}}
+    given = {"settings": {"context": 8192}, "models": {"small": entry}}
+    alone = placement_filter.placement(entry, ["a", "b"], "h", hosts, "0c1e57098", **given)
+    both = placement_filter.placement(entry, ["a", "b"], "h", hosts, "0c1e57098", routers=["b"], **given)
+    assert alone["fits"] and not any("router" in text for text in alone["warnings"])
+    free = [[device["free"] for device in found["devices"]] for found in (alone, both)]
+    assert free[0][0] == free[1][0] and free[0][1] > free[1][1]
+    assert "the router on b books" in both["warnings"][0]
+    booked = alone["booked_mib"]["b"]
+    assert booked == [alone["devices"][1]["total"] / (1 << 20)]
+    # The router's plan counts the head's model in turn, and comes to the same result.
+    made = router_fit.RouterModel("small", metadata, engine_arguments.merged({"context": 65536}))
+    (need,) = router_fit.plan([made], router_fit.RouterHost("b", [gpu], 16.0), 2, "0c1e57098")["together"]
+    assert free[0][1] - free[1][1] == need
+    machine = router_fit.RouterHost("b", [{**gpu, "free_mib": need / (1 << 20) + booked[0] - 1}], 16.0)
+    assert router_fit.plan([made], machine, 2, "0c1e57098")["fits"]
+    beside = router_fit.plan([made], replace(machine, booked_mib=booked), 2, "0c1e57098")
+    assert not beside["fits"] and "1 MiB are missing" in beside["problems"][0]

@@ -87,6 +87,12 @@ def memories(
     return tuple(found)
 
 
+def beside(devices: Sequence[DeviceCapacity], booked_mib: Sequence[float]) -> tuple[DeviceCapacity, ...]:
+    """Take the memory that another service of the inventory books from devices in their order."""
+    booked = [*booked_mib, *[0.0] * (len(devices) - len(booked_mib))]
+    return tuple(replace(device, free=device.free - int(size * MIB)) for device, size in zip(devices, booked))
+
+
 def limit_bytes(text: Any) -> int:
     """Parse a memory limit of systemd, such as 200G, to bytes; 0 for none."""
     word = str(text or "").strip()
@@ -167,7 +173,8 @@ class InventoryGroup:
     """The hosts of a plan as the inventory describes them.
 
     :param workers: names of the workers in the engine's order.
-    :param facts: by host name: gpus, free_mib, memory_gib, and address and port of a worker.
+    :param facts: by host name: gpus, free_mib, memory_gib, booked_mib (of each GPU by the host's router), and address
+        and port of a worker.
     :param memory_max: memory limit of the head's service, such as 200G.
     """
 
@@ -201,7 +208,9 @@ class InventoryGroup:
     def _devices(self, name: str) -> tuple[DeviceCapacity, ...]:
         given = self._facts(name)
         memory_gib = float(given.get("memory_gib") or 0)
-        return memories(name, given.get("gpus") or (), given.get("free_mib"), self.reserve_mib, memory_gib)
+        found = memories(name, given.get("gpus") or (), given.get("free_mib"), self.reserve_mib, memory_gib)
+        # Measured memory is without that of a running router.
+        return found if given.get("free_mib") else beside(found, given.get("booked_mib") or ())
 
 
 def plan_for(
@@ -235,10 +244,21 @@ def plan_for(
     planner = planner_of(metadata, settings, group.group(), release, models)
     note = _of_another_model(split, planner)
     plan = planner.plan({} if note else split)
-    plan = replace(plan, warnings=(*([note] if note else []), *plan.warnings))
+    notes = [*([note] if note else []), *_bookings(group)]
+    plan = replace(plan, warnings=(*notes, *plan.warnings))
     written_for = [key for key, model in models.items() if int(model.get("layers") or 0) == sum(split.values())]
     split_is = {"split_replaced": bool(note), "split_models": written_for if note else []}
     return {"known": True, **split_is, **describe(planner, plan, others)}
+
+
+def _bookings(group: InventoryGroup) -> list[str]:
+    """List what routers book on the hosts of the group."""
+    return [
+        f"the router on {name} books {', '.join(f'{size:.0f}' for size in facts['booked_mib'])} MiB of its GPUs; the "
+        f"plan uses the rest."
+        for name, facts in group.facts.items()
+        if facts.get("booked_mib") and not facts.get("free_mib")
+    ]
 
 
 def _of_another_model(split: Mapping[str, int], planner: Planner) -> str:
@@ -281,6 +301,10 @@ def describe(planner: Planner, plan: PlacementPlan, others: Mapping[str, ModelMe
         f"{'fits' if plan.fits else 'does not fit'}: needs {needs / _GIB:.1f} GiB on {count} "
         f"device{'s' if count > 1 else ''}, has {has / _GIB:.1f} GiB"
     )
+    data["booked_mib"] = {
+        host: [device.total / MIB for device in plan.devices if device.host == host and device.modelled]
+        for host in plan.split
+    }
     data["largest_context"] = largest_context(planner, plan.split)
     data["remedies"] = [] if plan.fits else remedies.find(planner, others)
     data["comparison"] = compare(planner, others) if len(others) > 1 else []

@@ -47,6 +47,7 @@ class RouterHost:
     :param gpus: as in herd_gpus; without any, the router runs on the CPU.
     :param free_mib: measured free MiB of each GPU; None if not measured.
     :param memory_max: memory limit of the service or job, such as 64G.
+    :param booked_mib: MiB of each GPU that the layers of the head's model take.
     """
 
     name: str
@@ -55,10 +56,12 @@ class RouterHost:
     free_mib: Sequence[float] | None = None
     reserve_mib: int = 0
     memory_max: str = ""
+    booked_mib: Sequence[float] = ()
 
     def devices(self) -> tuple[DeviceCapacity, ...]:
-        """List the devices."""
-        return from_inventory.memories(self.name, self.gpus, self.free_mib, self.reserve_mib, self.memory_gib)
+        """List the devices, without the memory that is booked."""
+        found = from_inventory.memories(self.name, self.gpus, self.free_mib, self.reserve_mib, self.memory_gib)
+        return from_inventory.beside(found, self.booked_mib)
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,8 @@ class _Try:
             free = f"{mib(memory.free)} free"
             if memory.reserve:
                 free += f", of which {mib(memory.reserve)} are reserved"
+            if number < len(self.machine.booked_mib) and self.machine.booked_mib[number]:
+                free += f", beside {self.machine.booked_mib[number]:.0f} MiB for the head's model"
             yield (
                 f"device {number} of {self.machine.name}: expected room for the largest {len(ids)} of "
                 f"{len(self.needs)} models at the same time ({listed}), found {free}: {mib(-self.left(number))} are "
@@ -211,6 +216,12 @@ def _without_largest(entries: Sequence[RouterModel], fits: Callable[[Sequence[Ro
         if fits([entry for entry in entries if entry not in ranked[:count]]):
             yield f"Without {' and '.join(entry.id for entry in ranked[:count])} the others fit."
             return
+
+
+def booked_mib(entries: Sequence[RouterModel], machine: RouterHost, models_max: int, release: str) -> list[float]:
+    """Compute the MiB of each GPU that the largest models of a router take."""
+    tried = _tried(entries, machine, models_max, release)
+    return [tried.together(number) / MIB for number in range(len(machine.gpus))] if tried.needs else []
 
 
 def plan(entries: Sequence[RouterModel], machine: RouterHost, models_max: int, release: str) -> dict[str, Any]:
