@@ -78,11 +78,11 @@ def test_names_of_the_cases_differ() -> None:
 # A part of them: how a server failed makes no difference here.
 @pytest.mark.parametrize("case", [case for case in CASES if case.words][::5], ids=lambda case: case.name)
 def test_next_mirror_continues(server: ModelServer, run: Run, tmp_path: Path, case: Case) -> None:
-    """Whatever is wrong with the first address: the bytes are right, and nobody has to run it again."""
+    """Continue with the next address for each fault of the first one. The inventory knows size and checksum."""
     spoil(server, case)
     server.files["/mirror/m.gguf"] = Served(WHOLE, act=case.act, etag='"of-the-mirror"')
     server.files["/m.gguf"].act = None
     server.files["/m.gguf"].etag = '"of-the-publisher"'
-    result = run(url=server.url("/m.gguf"), mirrors=[server.url("/mirror/")], sha256=SUM)
+    result = run(url=server.url("/m.gguf"), mirrors=[server.url("/mirror/")], sha256=SUM, size=len(WHOLE))
     assert "msg" not in result, result["msg"]
     assert (tmp_path / "m.gguf").read_bytes() == WHOLE
