@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -16,7 +16,7 @@ from tests.scenarios import recovery_page, vllm_losses
 from tests.scenarios.slurm import CONTROLLER
 from tests.scenarios.vllm import VllmLab
 
-ROWS = pytest.StashKey[list[vllm_losses.LossRow]]()
+ROWS, IS_FAILED = pytest.StashKey[list[vllm_losses.LossRow]](), pytest.StashKey[bool]()
 
 
 @pytest.fixture(scope="session")
@@ -47,6 +47,14 @@ def empty(lab: VllmLab) -> Iterator[None]:
     vllm_losses.restore(lab)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed and "rows" in getattr(item, "fixturenames", ()):
+        item.config.stash[IS_FAILED] = True
+    return report
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     measured = config.stash.get(ROWS, [])
     if measured:
@@ -55,10 +63,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
             terminalreporter.write_line("  ".join(row.cells()))
 
 
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """If a record is requested, keep the measurements of a run in which every test passed."""
-    measured = session.config.stash.get(ROWS, [])
-    if os.environ.get("HERD_RECORD") and measured and exitstatus == 0:
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """If a record is requested, keep the measurements of a run in which no test of a loss failed."""
+    measured, is_failed = session.config.stash.get(ROWS, []), session.config.stash.get(IS_FAILED, False)
+    if os.environ.get("HERD_RECORD") and measured and not is_failed:
         lab = VllmLab()
         pause = lab.sure(CONTROLLER, "scontrol show config | sed -n 's/.*cred_expire=//p'").strip()
         found = {"pause_s": int(pause), "version": vllm_losses.VERSION, "rows": [asdict(row) for row in measured]}

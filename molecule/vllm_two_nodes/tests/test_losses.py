@@ -22,7 +22,6 @@ from tests.scenarios.vllm_losses import Loss, LossRow, Stream
 PROCESSES = {
     "worker of rank 1 is killed, idle": (1, "VLLM::Worker", "KILL", False),
     "worker of rank 1 is killed, generating": (1, "VLLM::Worker", "KILL", True),
-    "worker of rank 0 is killed, idle": (0, "VLLM::Worker", "KILL", False),
     "engine core is killed, generating": (0, "VLLM::EngineCore", "KILL", True),
     "parent of rank 1 is killed, idle": (1, "vllm serve", "KILL", False),
     "parent of rank 0 is killed, generating": (0, "vllm serve", "KILL", True),
