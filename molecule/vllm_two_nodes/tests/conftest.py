@@ -63,10 +63,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
             terminalreporter.write_line("  ".join(row.cells()))
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """If a record is requested, keep the measurements of a run in which no test of a loss failed."""
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """If a record is requested, keep the measurements of a whole run in which no test of a loss failed."""
     measured, is_failed = session.config.stash.get(ROWS, []), session.config.stash.get(IS_FAILED, False)
-    if os.environ.get("HERD_RECORD") and measured and not is_failed:
+    if os.environ.get("HERD_RECORD") and measured and exitstatus in (0, 1) and not is_failed:
         lab = VllmLab()
         pause = lab.sure(CONTROLLER, "scontrol show config | sed -n 's/.*cred_expire=//p'").strip()
         found = {"pause_s": int(pause), "version": vllm_losses.VERSION, "rows": [asdict(row) for row in measured]}
