@@ -207,7 +207,7 @@ RULES = (
         "parent-died",
         "terminating worker queues",
         r"Parent process exited, terminating worker queues",
-        "the main process of a rank was killed",
+        "the process that started a worker has ended",
         _LOST_CURE,
         _LOST,
         CONSEQUENCE,
