@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal as signals
 import sys
 import time
 from contextlib import suppress
@@ -127,7 +128,9 @@ def signal(spec: job_spec.JobSpec, name: str) -> int:
 
 
 def _requeue(spec: job_spec.JobSpec, job: str, pause_s: int) -> str:
-    """Requeue this job; return what went wrong. Slurm ends this script then."""
+    """Requeue this job; return what went wrong. Slurm ends all processes of the script then, with SIGTERM first."""
+    # This process and those that it starts go on until the time of the next start is set.
+    signals.signal(signals.SIGTERM, signals.SIG_IGN)
     status, text = command.run(["scontrol", "requeue", job], END_S)
     if status:
         return plain(text.strip()) or f"scontrol ended with {status}"

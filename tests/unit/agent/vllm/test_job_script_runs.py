@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.agent.vllm import job_files
+from ansible_collections.herd.inference.plugins.module_utils.core.vllm.job import requeue
 from ansible_collections.herd.inference.plugins.module_utils.core.vllm.job import spec as job_spec
 from tests.vllm.two_ranks import DOUBLE, Stream, doubles_of, free_ports, make_spec
 
@@ -182,7 +183,17 @@ def test_lost_rank_requeues_the_job_until_its_limit(job: Callable[..., Job]) -> 
     phase, reason = one.status()
     assert phase == "starting"
     assert reason.endswith("requeued (failure 1 of at most 2 in a row)")
-    assert one.process.poll() is None
+    assert one.process.wait(15) != 0
+
+
+def test_third_failure_in_a_row_delays_the_next_start(job: Callable[..., Job]) -> None:
+    one = job().until_ready()
+    for _number in range(2):
+        one.folder.add_failure(requeue.Failure(time.time(), 0.0))
+    os.kill(one.tasks()[1], signal.SIGKILL)
+    # Slurm ends the processes of the script at the requeue, before the time of the next start can be set.
+    assert one.process.wait(40) != 0
+    assert one.calls == [f"requeue {JOB}", f"update JobId={JOB} StartTime=now+300"]
 
 
 def test_cancelled_job_cuts_its_streams_at_once_and_is_not_requeued(job: Callable[..., Job]) -> None:
