@@ -149,6 +149,24 @@ def test_two_launches_at_once_submit_one_job(work: WorkSpace) -> None:
     assert (status, data["changed"], data["job_id"]) == (0, False, "4713")
 
 
+def test_older_job_that_is_being_stopped_is_no_other_launch(work: WorkSpace) -> None:
+    work.slurm.empty()
+    work.slurm.picture(RUNNING, status=work.status("ready", percent=100))
+    assert work.run("launch")[0] == 0
+    record = json.loads((work.path / "jobs" / f"launched-{MODEL}.json").read_text())
+    began = int(time.time()) - 5
+    same = f"herd-vllm:{MODEL}:{record['fingerprint']}"
+    stopping = line("4711", NAME, "RUNNING", StartTime=began, NodeList="c1", Comment=same)
+    changed = line("4712", NAME, "RUNNING", StartTime=began, NodeList="c1", Comment=f"herd-vllm:{MODEL}:00000000")
+    again = line("4713", NAME, "RUNNING", StartTime=began, NodeList="c1", Comment=same)
+    work.slurm.put("job", "4713\n")
+    work.slurm.picture(stopping, changed)
+    work.slurm.picture(stopping, changed)
+    work.slurm.picture(changed, again, status=work.status("ready", job_id="4713", percent=100))
+    status, data = work.json("launch")
+    assert (status, data["changed"], data["job_id"], data["former_job"]) == (0, True, "4713", "4712")
+
+
 def test_silent_slurm_is_no_refusal(work: WorkSpace) -> None:
     work.slurm.empty()
     work.slurm.put("refusal", "sbatch: error: Unable to contact slurm controller (connect failure)\n")

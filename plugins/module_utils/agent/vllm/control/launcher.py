@@ -194,9 +194,10 @@ class Launcher:
             result.changed = True
             return result
         with self._lock():
-            if (other := self._running(but=job.id if job else "")) and self.observer.fingerprint_of(
-                other
-            ) == self.spec.fingerprint:
+            other = self._running(but=job.id if job else "")
+            # An older job of this configuration is being stopped.
+            is_newer = other is not None and other.number > (job.number if job else 0)
+            if other is not None and is_newer and self.observer.fingerprint_of(other) == self.spec.fingerprint:
                 self.display.note(f"another launch has submitted job {other.id}")
                 return self._follow(result, other.id)
             script = str(job_files.install(self.spec))
