@@ -45,7 +45,9 @@ options:
     description: Address of a model that is one file. C(http), C(https), C(file) or a path on the host.
     type: str
   parts:
-    description: The byte parts of one file, in order. The set must be complete.
+    description:
+      - The byte parts of one file, in order. The set must be complete. Counters in the names decide. Without counters,
+        O(sha256) of the whole file is required.
     type: list
     elements: dict
     suboptions: &piece
@@ -89,6 +91,12 @@ options:
   sha256:
     description: SHA-256 of the whole file, 64 hexadecimal digits. Not with O(shards).
     type: str
+  join:
+    description:
+      - V(parts) tells that O(parts) are pieces of one file, although their names are those of shards. Without it, such
+        names are refused, because shards are never joined.
+    type: str
+    choices: [parts]
   verify:
     description:
       - V(sha256) refuses a model without a checksum in this task or from its publisher.
@@ -206,7 +214,8 @@ from ansible_collections.herd.inference.plugins.module_utils.core.download.retry
     Pace,
 )
 from ansible_collections.herd.inference.plugins.module_utils.core.download.sources import ReportProgress
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, NotFoundError
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, MismatchError, NotFoundError
+from ansible_collections.herd.inference.plugins.module_utils.core.models import gguf, header_check
 from ansible_collections.herd.inference.plugins.module_utils.herd_module import DOWNLOAD_OPTIONS, HerdModule
 from ansible_collections.herd.inference.plugins.module_utils.ports.download.disk import Disk
 from ansible_collections.herd.inference.plugins.module_utils.ports.download.http_client import (
@@ -216,6 +225,7 @@ from ansible_collections.herd.inference.plugins.module_utils.ports.download.http
 from ansible_collections.herd.inference.plugins.module_utils.ports.download.locks import locked
 from ansible_collections.herd.inference.plugins.module_utils.ports.download.workers import DownloadWorkers
 from ansible_collections.herd.inference.plugins.module_utils.ports.files import group_id, user_id
+from ansible_collections.herd.inference.plugins.module_utils.ports.models.gguf_source import open_file
 from ansible_collections.herd.inference.plugins.module_utils.ports.progress import ProgressFile
 
 PIECE = {
@@ -232,6 +242,7 @@ ARGUMENTS = {
     "mirrors": {"type": "list", "elements": "str", "default": []},
     "size": {"type": "int"},
     "sha256": {"type": "str"},
+    "join": {"type": "str", "choices": ["parts"]},
     "verify": {"type": "str", "choices": ["sha256", "size"], "default": "sha256"},
     "rehash": {"type": "bool", "default": False},
     **DOWNLOAD_OPTIONS,
@@ -295,7 +306,27 @@ def connect(module: HerdModule, targets: tuple[Target, ...], report: ReportProgr
     limit = BandwidthLimit(options["bandwidth"])
     workers = DownloadWorkers(client, connections, limit, report)
     lacking = REQUESTS_ERROR is not None and any(not url.startswith("file:") for url in asked)
-    return download.DownloadPorts(Disk(), None if lacking else client, None if lacking else workers, report)
+    return download.DownloadPorts(
+        Disk(), None if lacking else client, None if lacking else workers, report, inspect=inspect
+    )
+
+
+def inspect(path: str, name: str) -> None:
+    """Refuse a joined file whose header describes a file of another length."""
+    with open_file(Path(path)) as source:
+        try:
+            header = gguf.read_header(source)
+        except HerdError:
+            # A file without a header that can be read has nothing to compare with; model_check reports it.
+            return
+    missing, spare = header.data_end - header.file_size, header_check.spare_bytes(header)
+    if missing > 0 or spare:
+        found = f"{missing} bytes fewer" if missing > 0 else f"{spare} bytes more"
+        raise MismatchError(
+            f"the joined parts to be {name} of {header.data_end} bytes, as its header says",
+            found,
+            "list all parts of this file, and only those, in the order of their numbers",
+        )
 
 
 def run(module: HerdModule, targets: tuple[Target, ...], progress: ProgressFile) -> dict[str, Any]:
@@ -328,7 +359,7 @@ def result(module: HerdModule) -> dict[str, Any]:
     dest = Path(module.params["dest"])
     place = module.params["progress_file"] or str(dest.with_name(f".{dest.name}.progress"))
     progress = ProgressFile(None if module.check_mode or not dest.parent.is_dir() else Path(place), "bytes")
-    sources = ("url", "parts", "shards", "size", "sha256", "mirrors")
+    sources = ("url", "parts", "shards", "size", "sha256", "mirrors", "join")
     try:
         targets = plan_targets(str(dest), **{name: module.params[name] for name in sources})
         return {**run(module, targets, progress), "progress_file": place}

@@ -92,7 +92,7 @@ from typing import Any
 
 from ansible_collections.herd.inference.plugins.module_utils.core.download.parts import Target
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
-from ansible_collections.herd.inference.plugins.module_utils.core.models import gguf
+from ansible_collections.herd.inference.plugins.module_utils.core.models import gguf, header_check
 from ansible_collections.herd.inference.plugins.module_utils.core.models.check import (
     Verdict,
     judge,
@@ -115,13 +115,19 @@ def read(disk: Disk, target: Target) -> list[str]:
     return found
 
 
-def header_problem(path: str) -> str:
-    """Return why the engine would not open a file; empty if it would."""
+def header_problem(path: str, is_joined: bool = False) -> str:
+    """Return why the engine would not open a file; empty if it would.
+
+    :param is_joined: whether the file was joined from parts, and so must end where its header says.
+    """
     try:
         with open_file(Path(path)) as source:
             header = gguf.read_header(source)
     except HerdError as error:
         return str(error)
+    spare = header_check.spare_bytes(header) if is_joined else 0
+    if spare:
+        return f"{spare} bytes behind its last tensor: its parts do not belong together"
     return "" if header.is_whole else f"{header.data_end - header.file_size} bytes missing at its end"
 
 
@@ -132,7 +138,7 @@ def check(disk: Disk, target: Target, rehash: bool) -> Verdict:
     verdict = judge(target, found, disk.read_json(target.beside("verified")), digests)
     if verdict.state not in ("right", "unread"):
         return verdict
-    problem = header_problem(target.path)
+    problem = header_problem(target.path, len(target.parts) > 1)
     return Verdict(target.name, "wrong", problem) if problem else verdict
 
 

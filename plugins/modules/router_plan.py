@@ -186,7 +186,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.errors import 
 from ansible_collections.herd.inference.plugins.module_utils.core.models import ids as model_ids
 from ansible_collections.herd.inference.plugins.module_utils.core.models import metadata_reader
 from ansible_collections.herd.inference.plugins.module_utils.core.placement import from_inventory as inventory_placement
-from ansible_collections.herd.inference.plugins.module_utils.core.placement import router_fit
+from ansible_collections.herd.inference.plugins.module_utils.core.placement import router_fit, router_models
 from ansible_collections.herd.inference.plugins.module_utils.herd_module import (
     ENGINE_OPTIONS,
     SERVER_OPTIONS,
@@ -228,18 +228,15 @@ def named_models(given: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def candidates(given: dict[str, Any]) -> list[dict[str, Any]]:
-    """List the named models, and those found in the folder."""
+def candidates(given: dict[str, Any]) -> tuple[list[dict[str, Any]], list[str], dict[str, str]]:
+    """List the named models, further files of the folder, and the reasons for files with other names."""
     named = named_models(given)
     files = {model["file"] for model in named}
     # In check mode before the first run, the folder does not exist yet.
     is_there = not given["check_mode"] or Path(given["folder"]).exists()
-    found = router_mode.models_among(model_folder.listed(Path(given["folder"]))) if given["scan"] and is_there else []
-    found = [file for file in found if file not in files and model_ids.file_id(file) not in given["exclude"]]
-    return named + [
-        {"file": file, "aliases": [], "settings": {}, "metadata": {}, "load_at_start": False, "named": False}
-        for file in found
-    ]
+    listed = model_folder.listed(Path(given["folder"])) if given["scan"] and is_there else []
+    kept = [file for file in listed if file not in files and model_ids.file_id(file) not in given["exclude"]]
+    return named, router_mode.models_among(kept), router_models.misnamed(kept)
 
 
 def entry_of(model: dict[str, Any], given: dict[str, Any]) -> router_fit.RouterModel:
@@ -258,17 +255,27 @@ def entry_of(model: dict[str, Any], given: dict[str, Any]) -> router_fit.RouterM
 
 
 def read(given: dict[str, Any]) -> tuple[list[tuple[dict[str, Any], router_fit.RouterModel]], dict[str, str]]:
-    """Read all candidates. Return those that can be read, and the reasons for the others."""
-    entries, unread = [], {}
+    """Read all candidates. Return those that can be offered, and the reasons for the others."""
     engine_arguments.merged(given["settings"])
-    for model in candidates(given):
-        try:
-            entries.append((model, entry_of(model, given)))
-        except HerdError as error:
-            if model["named"]:
-                raise
-            unread[model_ids.file_id(model["file"])] = str(error)
-    return entries, unread
+    named, files, left_out = candidates(given)
+    entries = [(model, entry_of(model, given)) for model in named]
+    names = {name for model, entry in entries for name in (entry.id, *model["aliases"])}
+    chosen, problems = router_models.select([found_file(file, given) for file in files], names)
+    for one in chosen:
+        model = {"file": one.file, "aliases": [], "settings": {}, "load_at_start": False, "named": False}
+        settings = engine_arguments.merged(given["settings"])
+        entries.append((model, router_fit.RouterModel(one.id, one.metadata, settings, False)))
+    return entries, {**left_out, **problems}
+
+
+def found_file(file: str, given: dict[str, Any]) -> router_models.ModelFile:
+    """Read a file that was found in the folder."""
+    path = Path(given["folder"]) / file
+    try:
+        metadata = metadata_reader.metadata_of_files(str(path.parent), path.name, lambda name: open_file(Path(name)))
+    except (HerdError, OSError) as error:
+        return router_models.ModelFile(file, problem=str(error))
+    return router_models.ModelFile(file, metadata)
 
 
 def offers_of(
@@ -306,7 +313,7 @@ def plan_router(given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         memory_max=given["memory_max"],
         booked_mib=given["booked_mib"],
     )
-    plan = router_fit.plan([entry for _model, entry in entries], machine, given["models_max"], given["release"])
+    plan = router_models.plan([entry for _model, entry in entries], machine, given["models_max"], given["release"])
     offers = offers_of(given, entries, plan)
     is_pending = found is None or (given["check_mode"] and not offers)
     if not is_pending:

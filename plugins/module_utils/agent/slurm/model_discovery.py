@@ -15,6 +15,7 @@ from ...core.engine import router_mode
 from ...core.errors import HerdError, InvalidInputError, NotFoundError
 from ...core.models import ids as model_ids
 from ...core.models import metadata_reader
+from ...core.placement import router_models
 from ...core.slurm import job_models, job_spec
 
 
@@ -44,12 +45,12 @@ def _opened(name: str) -> Iterator[_Source]:
         os.close(handle)
 
 
-def _read(folder: Path, file: str) -> job_models.ModelFile:
+def _read(folder: Path, file: str) -> router_models.ModelFile:
     path = folder / file
     try:
-        return job_models.ModelFile(file, metadata_reader.metadata_of_files(str(path.parent), path.name, _opened))
+        return router_models.ModelFile(file, metadata_reader.metadata_of_files(str(path.parent), path.name, _opened))
     except (HerdError, OSError, ValueError) as error:
-        return job_models.ModelFile(file, problem=str(error))
+        return router_models.ModelFile(file, problem=str(error))
 
 
 def with_discovered(job: job_spec.JobSpec, here: str, log: Callable[[str], None]) -> job_spec.JobSpec:
@@ -59,11 +60,14 @@ def with_discovered(job: job_spec.JobSpec, here: str, log: Callable[[str], None]
     folder = Path(job.folder)
     try:
         paths = [*folder.iterdir(), *folder.glob("*/*")]
-        models = router_mode.models_among([path.relative_to(folder).as_posix() for path in paths if path.is_file()])
+        listed = [path.relative_to(folder).as_posix() for path in paths if path.is_file()]
     except OSError as error:
         log(f"warning: only the named models are offered: {folder} cannot be read: {error.strerror}")
         return job
     limit = os.environ.get("SLURM_MEM_PER_NODE", "")
+    for file, problem in router_models.misnamed(listed).items():
+        log(f"warning: {file} is not offered: {problem}")
+    models = router_mode.models_among(listed)
     found = [_read(folder, file) for file in models if model_ids.file_id(file) not in job.exclude]
     offered, notes = job_models.offered(job, job.nodes[here], found, f"{limit}M" if limit.isdigit() else "")
     for note in notes:

@@ -37,6 +37,14 @@ from .transfer import Snapshot, Transfer
 CountBytes = Callable[[int], None]
 
 
+#: Receives the path of a joined file and the name that it will get; raises an error if it cannot be that model.
+Inspect = Callable[[str, str], None]
+
+
+def _inspect_nothing(_path: str, _name: str) -> None:
+    """Accept every file."""
+
+
 class PartialFile(Protocol):
     def reserve(self, size: int) -> None: ...
     def truncate(self, size: int) -> None: ...
@@ -78,6 +86,7 @@ class DownloadWorkers(Protocol):
 class DownloadPorts:
     """Disk, servers and threads of a download.
 
+    :ivar inspect: judges a file that was joined from parts, before it gets its name.
     :ivar client: None if no server can be asked: in check mode on a host without the library requests.
     :ivar servers: the limits of the servers, for all files of a run.
     """
@@ -87,6 +96,7 @@ class DownloadPorts:
     workers: DownloadWorkers | None
     report: ReportProgress
     servers: Servers = field(default_factory=Servers)
+    inspect: Inspect = _inspect_nothing
 
 
 @dataclass(frozen=True)
@@ -396,6 +406,8 @@ class Download:
         file.truncate(transfer.size or 0)
         file.set_owner(self.policy.uid, self.policy.gid, self.policy.mode)
         file.sync()
+        if len(self.target.parts) > 1 and self.target.sha256 is None:
+            self.ports.inspect(self.partial, self.target.name)
         self.now = replace(self.after, size=transfer.size, sha256=transfer.whole_sha256)
         self.after = replace(self.after, size=transfer.size)
         # Before the rename: otherwise a kill between the two would cost a second read of the whole file.

@@ -18,12 +18,11 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from ..errors import InvalidInputError
+from . import part_names
 from .identity import SHA256, public_url
 
 SCHEMES = ("http", "https", "file")
 SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
-NUMBERED_PART = re.compile(r"(?P<stem>.+\.gguf)\.part(?P<number>\d+)of(?P<count>\d+)")
-LETTERED_PART = re.compile(r"(?P<stem>.+\.gguf)-split-(?P<letters>[a-z]+)")
 #: Suffixes of the hidden files beside a file: those of an interrupted download, and those that stay after it.
 UNFINISHED = ("incoming", "journal", "written")
 KEPT = ("verified", "lock", "progress")
@@ -105,11 +104,13 @@ def plan_targets(
     size: int | None = None,
     sha256: str | None = None,
     mirrors: Sequence[str] | None = None,
+    join: str | None = None,
 ) -> tuple[Target, ...]:
     """Plan one target for each file. Exactly one of C(url), C(parts) and C(shards) is given.
 
     :param mirrors: asked before the address of each file, in this order. The file's name is added to one that ends in
         a slash.
+    :param join: C(parts) for parts with the names of shards.
     :raises InvalidInputError: if the set is incomplete, or an option is invalid.
     """
     if not dest.startswith("/") or dest.endswith("/"):
@@ -137,7 +138,8 @@ def plan_targets(
             )
         return _shard_targets(dest, [(_part(entry, mirrors), entry.get("file")) for entry in shards])
     segments = tuple(_part(entry, mirrors) for entry in (parts or [{"url": url}]))
-    _check_parts(segments)
+    # A joined file with the name of a shard would make the engine look for the others.
+    _check_parts(segments, sha256, join == "parts" and not SHARD.fullmatch(dest.rsplit("/", 1)[-1]))
     target = Target(dest, segments, _size(size, dest), _sha256(sha256, dest))
     sizes = [part.size for part in segments if part.size is not None]
     if target.size is not None and len(sizes) == len(segments) and sum(sizes) != target.size:
@@ -207,35 +209,34 @@ def _sha256(value: Any, where: str) -> str | None:
     return digest
 
 
-def _check_parts(parts: Sequence[Part]) -> None:
+def _check_parts(parts: Sequence[Part], sha256: str | None, is_joined: bool) -> None:
+    """Refuse parts that are incomplete or not in order, and shards among them.
+
+    :param sha256: of the whole file.
+    :param is_joined: whether the inventory says that these are parts, whatever their names.
+    """
     names = [file_name(part.url) for part in parts]
     for name in names:
         shard = SHARD.fullmatch(name)
-        if shard and (len(parts) > 1 or int(shard["count"]) > 1):
+        is_shard = shard is not None and not is_joined and not part_names.is_part(name)
+        if shard and is_shard and (len(parts) > 1 or int(shard["count"]) > 1):
             raise InvalidInputError(
                 "byte parts or one whole file",
                 f"{name}, one of {int(shard['count'])} shards, which are never joined",
-                "list all shards under shards instead",
+                "list all shards under shards instead, or set join: parts if these are pieces of one file",
             )
     doubles = sorted({part.label for part in parts if sum(part.url == other.url for other in parts) > 1})
     if doubles:
         raise InvalidInputError("each part once", f"{', '.join(doubles)} more than once", "correct the list of parts")
-    if first := next(filter(None, map(NUMBERED_PART.fullmatch, names)), None):
-        wanted = [f"{first['stem']}.part{number}of{first['count']}" for number in range(1, int(first["count"]) + 1)]
+    wanted = part_names.expected(names)
+    if wanted is not None:
         _check_names(names, wanted, "parts")
-    elif first := next(filter(None, map(LETTERED_PART.fullmatch, names)), None):
-        width = len(first["letters"])
-        wanted = [f"{first['stem']}-split-{_letters(index, width)}" for index in range(max(2, len(names)))]
-        _check_names(names, wanted, "parts")
-
-
-def _letters(index: int, width: int) -> str:
-    """Build a suffix as split(1) does: a, b, … or aa, ab, …"""
-    letters = ""
-    while len(letters) < width:
-        index, rest = divmod(index, 26)
-        letters = chr(ord("a") + rest) + letters
-    return letters
+    elif len(names) > 1 and sha256 is None:
+        raise InvalidInputError(
+            "the sha256 of the whole file, as the names of its parts give no order",
+            ", ".join(names),
+            "give sha256 from the publisher's page, or parts with a counter in their names",
+        )
 
 
 def _check_names(names: Sequence[str], wanted: Sequence[str], what: str) -> None:

@@ -210,6 +210,7 @@ def _tensor_errors(header: Header, architecture: str) -> Iterator[InvalidInputEr
     layers = _largest(header, f"{architecture}.block_count")
     tensors = {tensor.name: tensor for tensor in header.tensors}
     yield from _block_errors(header, architecture, layers)
+    yield from _expert_errors(header, architecture, layers)
     yield from _foreign_tensors(header, architecture)
     yield from _embedding_errors(header, architecture, tensors)
     if architecture in _PLAIN_ATTENTION:
@@ -241,6 +242,18 @@ def _block_errors(header: Header, architecture: str, layers: int) -> Iterator[In
                 f"tensors of {trunk} layers, as {architecture}.block_count of {layers} says",
                 f"none of layer blk.{layer}",
                 "fetch the whole model, or choose another file",
+            )
+            return
+
+
+def _expert_errors(header: Header, architecture: str, layers: int) -> Iterator[InvalidInputError]:
+    """Yield the first layer that has experts, of which the header says that none is used."""
+    used = _by_layer(header, f"{architecture}.expert_used_count", layers, [0] * layers)
+    for tensor in header.tensors:
+        block = _BLOCK.fullmatch(tensor.name)
+        if block and "_exps." in tensor.name and int(block[1]) < layers and not used[int(block[1])]:
+            yield InvalidInputError(
+                f"{architecture}.expert_used_count of at least 1 for {tensor.name}", "expert_used_count of 0", REMEDY
             )
             return
 

@@ -103,7 +103,7 @@ def latent(keys: Keys) -> Mapping[str, int] | None:
 
 def recurrent(keys: Keys) -> Mapping[str, int] | None:
     """Read the dimensions of the recurrence; None without it."""
-    if keys.get("shortconv.l_cache") is not None:
+    if keys.get("shortconv.l_cache") is not None and keys.get("ssm.inner_size") is None:
         return {"conv": keys.number("shortconv.l_cache"), "inner": keys.number("embedding_length")}
     if keys.get("ssm.inner_size") is None:
         return None

@@ -15,8 +15,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+from ..download import part_names
 from ..download.identity import RemoteFile
-from ..download.parts import LETTERED_PART, NUMBERED_PART, SHARD, plan_targets
+from ..download.parts import SHARD, plan_targets
 from ..errors import HerdError, InvalidInputError, MismatchError
 
 HUB = "https://huggingface.co"
@@ -47,10 +48,10 @@ def join_of(entry: Mapping[str, Any]) -> str:
     names = [name.rsplit("/", 1)[-1] for name in file_names(entry)]
     if entry.get("join"):
         return str(entry["join"])
+    if all(part_names.is_part(name) for name in names):
+        return "parts"
     if all(SHARD.fullmatch(name) for name in names):
         return "shards"
-    if all(NUMBERED_PART.fullmatch(name) or LETTERED_PART.fullmatch(name) for name in names):
-        return "parts"
     if len(names) == 1:
         return "none"
     raise InvalidInputError(
@@ -81,18 +82,23 @@ def options_of(entry: Mapping[str, Any], hubs: Sequence[str] = (HUB,)) -> dict[s
     _check_form(entry)
     whole = {key: entry[key] for key in ("size", "sha256") if entry.get(key) is not None}
     if entry.get("source"):
-        return {"file": entry["file"], **entry["source"], **whole}
+        return {"file": entry["file"], **entry["source"], **whole, **_joined(entry)}
     _need(hubs, "at least one hub in herd_model_hub", "none", "name the hub, or leave the variable out")
     join, pieces = join_of(entry), _pieces(entry, hubs)
     if join == "shards":
         return {"file": entry["file"], "shards": pieces}
     if join == "parts":
-        return {"file": entry["file"], "parts": pieces, **whole}
+        return {"file": entry["file"], "parts": pieces, **whole, **_joined(entry)}
     (piece,) = pieces
     known: dict[str, Any] = {key: piece.pop(key) for key in ("size", "sha256") if key in piece}
     # Only a part can have its own mirrors, so the model becomes a single part.
     address: dict[str, Any] = {"parts": [piece]} if "mirrors" in piece else piece
     return {"file": entry["file"], **address, **whole, **known}
+
+
+def _joined(entry: Mapping[str, Any]) -> dict[str, str]:
+    """Return the option that makes parts of files with the names of shards, if the entry says so."""
+    return {"join": "parts"} if entry.get("join") == "parts" else {}
 
 
 def _need(condition: object, expected: str, found: str, remedy: str) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..engine.arguments import LOAD_MODES
+from ..errors import HerdError
 from ..models.metadata import ModelMetadata
 from . import from_inventory, host_memory, remedies
 from .kv_cache import BYTES_PER_ELEMENT
@@ -238,8 +239,14 @@ def plan(entries: Sequence[RouterModel], machine: RouterHost, models_max: int, r
     for entry in entries:
         if entry.metadata is None:
             continue
-        planner = _planner(entry, entry.metadata, machine, release)
-        alone = planner.plan()
+        try:
+            planner = _planner(entry, entry.metadata, machine, release)
+            alone = planner.plan()
+        except HerdError as error:
+            if entry.is_named:
+                raise
+            left_out[entry.id] = str(error)
+            continue
         if alone.fits:
             chosen.append(entry)
         elif entry.is_named:
