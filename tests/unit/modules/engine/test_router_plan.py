@@ -105,6 +105,15 @@ def test_scan_offers_whole_models_only(run: Run, tmp_path: Path) -> None:
     assert found["findings"] == []
 
 
+def test_stray_files_do_not_stop_the_router(run: Run, tmp_path: Path, folder: Path, whole: Path) -> None:
+    release_at(tmp_path / "prefix")
+    for name in ("my model.gguf", "default.gguf", "upper.GGUF", "big/c.gguf"):
+        (folder / name).hardlink_to(whole)
+    found = run(models={"a": {"aliases": ["b"]}})
+    assert ids(found) == ["a", "c"]
+    assert set(found["left_out"]) == {"b.gguf", "c.gguf", "cut", "default", "my model", "notes", "upper.GGUF"}
+
+
 def test_without_scan_only_named_models_are_offered(run: Run, tmp_path: Path) -> None:
     release_at(tmp_path / "prefix")
     assert ids(run(models={"c": {}}, scan=False)) == ["c"]
@@ -117,7 +126,7 @@ def test_without_scan_only_named_models_are_offered(run: Run, tmp_path: Path) ->
     [
         ({"models": {"none": {}}}, "expected a model at"),
         ({"models": {"cut": {}}}, "expected a complete model at"),
-        ({"models": {"a": {"aliases": ["b"]}}}, "expected ids and aliases that each name one model"),
+        ({"models": {"a": {"aliases": ["b"]}, "b": {}}}, "expected ids and aliases that each name one model"),
         ({"models": {"who": {}}}, "expected every model of the router to be in herd_models"),
         (
             {"models": {"a": {"context": 4}}},
