@@ -89,7 +89,8 @@ from ansible_collections.herd.inference.plugins.module_utils.ports.operations im
 #: Folder whose protected files contain the secrets to replace.
 SECRETS = Path("/etc/herd")
 #: The unit in front of the gateway, which is not the collection's own, and a file that shows that it is used.
-WEB_SERVER, GATEWAY = "nginx.service", SECRETS / "gateway.json"
+WEB_SERVER = "nginx.service"
+GATEWAY = SECRETS / "gateway.json"
 
 
 def job_logs(folder: str) -> dict[str, str | None]:

@@ -128,8 +128,10 @@ def _head_settings(planner: Planner) -> Iterator[str]:
             return
     slots = request.cache.slots
     if slots > 1 and planner.with_cache(slots=1).fits():
-        fitting = next(count for count in range(slots - 1, 0, -1) if planner.with_cache(slots=count).fits())
-        yield f"{fitting} in place of {slots} slots fit."
+        for count in range(slots - 1, 0, -1):
+            if planner.with_cache(slots=count).fits():
+                yield f"{count} in place of {slots} slots fit."
+                return
 
 
 def _without_hosts(planner: Planner) -> Iterator[str]:
