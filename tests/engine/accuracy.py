@@ -59,7 +59,7 @@ def planner(metadata: ModelMetadata, case: Case) -> Planner:
         context=case.context // case.slots,
         slots=case.slots,
         type_k=case.cache_type,
-        type_v=case.cache_type,
+        type_v=case.value_type or case.cache_type,
         ubatch=case.ubatch,
         batch=case.batch,
         unified=case.unified,

@@ -40,7 +40,10 @@ class MeasureError(Exception):
 
 @dataclass(frozen=True)
 class Case:
-    """One start of head and workers."""
+    """One start of head and workers.
+
+    :param value_type: type of the values' cache; empty for that of the keys.
+    """
 
     model: str
     release: str
@@ -52,13 +55,14 @@ class Case:
     batch: int = 2048
     flash_attention: str = "on"
     unified: bool = False
+    value_type: str = ""
     more: tuple[str, ...] = ()
 
     def arguments(self) -> list[str]:
         """Build the head's arguments without model, workers and port."""
         argv = ["--ctx-size", str(self.context), "--parallel", str(self.slots)]
         argv += ["--ubatch-size", str(self.ubatch), "--batch-size", str(self.batch)]
-        argv += ["--cache-type-k", self.cache_type, "--cache-type-v", self.cache_type]
+        argv += ["--cache-type-k", self.cache_type, "--cache-type-v", self.value_type or self.cache_type]
         argv += ["--flash-attn", self.flash_attention, *(["--kv-unified"] if self.unified else [])]
         if len(self.split) > 1:
             argv += ["--tensor-split", ",".join(f"{share:g}" for share in self.split)]

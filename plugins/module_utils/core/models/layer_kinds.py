@@ -18,9 +18,16 @@ from . import header_keys
 # In each group of this many layers, all but one have a window: all but the last, or (dense first) the first.
 _PATTERNS: Mapping[str, int] = {
     "gemma2": 2, "gemma3": 6, "gemma3n": 5, "gpt-oss": 2, "llama4": 4, "cohere2": 4, "olmo2": 4, "exaone4": 4,
-    "afmoe": 4, "plamo3": 8, "smallthinker": 4,
+    "afmoe": 4, "plamo3": 8, "smallthinker": 4, "exaone-moe": 4, "cohere2moe": 4, "laguna": 4, "mellum": 4,
+    "muse-glimmer": 4,
 }  # fmt: skip
-_DENSE_FIRST = frozenset(("smallthinker",))
+# The engine reads the layers with a window only from the files of these architectures and of those above.
+_LISTED_WINDOWS = frozenset(("gemma4", "granite_swa", "dots3note", "maple", "mimo2", "spark2_5", "step35"))
+_DENSE_FIRST = frozenset(("smallthinker", "cohere2moe", "laguna"))
+# The engine uses the window only in models of this many layers.
+_WINDOWED_DEPTHS: Mapping[str, int] = {"exaone4": 64}
+# Layers from this one on attend to the caches of layers before it.
+_FIRST_SHARING: Mapping[str, int] = {"gemma3n": 20}
 _DEFAULT_WINDOWS: Mapping[str, int] = {"gemma2": 4096, "exaone4": 4096, "llama4": 8192, "smallthinker": 4096}
 # The engine ignores the window in the file of these architectures, or uses another length.
 _NO_WINDOW = frozenset(("phi3",))
@@ -61,12 +68,12 @@ class Keys:
 def window_length(keys: Keys) -> int:
     """Return the length of the window in tokens; 0 for none."""
     name = keys.architecture
-    if name in _NO_WINDOW:
+    if name in _NO_WINDOW or keys.number("block_count", 0) != _WINDOWED_DEPTHS.get(name, keys.number("block_count", 0)):
         return 0
     if name in _FIXED_WINDOWS and keys.get("attention.sliding_window") != 0:
         return _FIXED_WINDOWS[name]
     found = keys.number("attention.sliding_window", _DEFAULT_WINDOWS.get(name, 0))
-    if name in _PATTERNS or keys.get("attention.sliding_window_pattern") is not None:
+    if name in _PATTERNS or (name in _LISTED_WINDOWS and keys.get("attention.sliding_window_pattern") is not None):
         return found
     # The engine may ignore the window of an architecture that is not in the table. No window is the upper bound.
     return 0
@@ -125,6 +132,16 @@ def details(keys: Keys, names: Collection[str]) -> Mapping[str, int]:
     # 1 for a scale that changes nothing, 2 for another.
     rare = {
         "deepstack": keys.number("n_deepstack_layers", 0),
+        "per_layer_input": keys.number(
+            "embedding_length_per_layer_input", 256 if keys.architecture == "gemma3n" else 0
+        ),
+        "index_heads": keys.number("attention.indexer.head_count", 0),
+        "streams": keys.number("hyper_connection.count", 4 if keys.architecture == "gemma3n" else 0),
+        "residual_scale": int(bool(keys.get("residual_scale"))),
+        "four_positions": int(keys.architecture in ("glm4", "glm4moe") and bool(keys.number("rope.dimension_sections", 0))),
+        "normed_heads": int(keys.architecture == "glm4moe" and "attn_q_norm.weight" in names),
+        # Older files of this architecture have one matrix for both parts of the delta net.
+        "joined_net": int(keys.architecture == "qwen3next" and "ssm_in.weight" in names),
         "expert_scale": int(scale != 0) + int(scale not in (0, 1)),
     }
     return {
@@ -175,6 +192,35 @@ def _attends(keys: Keys, layer: int, tensors: Mapping[str, Any], is_recurrent: b
     return not is_recurrent
 
 
+def _shares_cache(keys: Keys, layer: int) -> bool:
+    """Return whether a layer attends to the cache of an earlier one, and has none of its own."""
+    first = _FIRST_SHARING.get(keys.architecture, 0)
+    if not first and keys.number("attention.shared_kv_layers", 0):
+        first = keys.number("block_count") - keys.number("attention.shared_kv_layers")
+    return 0 < first <= layer
+
+
+def _indexer(keys: Keys, layer: int, trunk: int) -> tuple[int, int]:
+    """Return the widths of the key and the value that an indexer keeps for each cell of a layer; 0 without one."""
+    width = keys.number("attention.indexer.key_length", 0)
+    if not width or layer >= trunk or (keys.architecture == "minimax-m3" and layer < _dense_lead(keys)):
+        return 0, 0
+    if keys.get("attention.indexer.types") is not None and not keys.number("attention.indexer.types", 1, layer):
+        return 0, 0
+    if keys.get("attention.key_length_mla") is not None:
+        return width, 0
+    return width, keys.number("attention.value_length", _head_width(keys))
+
+
+def _dense_lead(keys: Keys) -> int:
+    return keys.number("leading_dense_block_count", 0)
+
+
+def _head_width(keys: Keys) -> int:
+    heads = keys.number("attention.head_count", 0)
+    return keys.number("embedding_length") // heads if heads else 0
+
+
 def layer_facts(keys: Keys, layer: int, tensors: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     """Compute the dimensions of one layer, as fields of a LayerMetadata.
 
@@ -187,8 +233,8 @@ def layer_facts(keys: Keys, layer: int, tensors: Mapping[str, tuple[int, ...]]) 
     attends = _attends(keys, layer, tensors, is_recurrent) and loaded
     heads = keys.number("attention.head_count", 0, layer)
     kv_heads = keys.number("attention.head_count_kv", heads, layer) if attends else 0
-    width = keys.number("embedding_length")
-    default = width // keys.number("attention.head_count", 0) if keys.number("attention.head_count", 0) else 0
+    default = _head_width(keys)
+    indexer, indexer_value = _indexer(keys, layer, trunk) if attends else (0, 0)
     has_window = _has_window(keys, layer, trunk) and attends
     suffix = "_swa" if has_window and keys.get("attention.key_length_swa") is not None else ""
     compressed = keys.get("attention.key_length_mla") is not None
@@ -205,6 +251,9 @@ def layer_facts(keys: Keys, layer: int, tensors: Mapping[str, tuple[int, ...]]) 
         "shared_inner": _outputs(tensors, "ffn_up_shexp.weight"),
         "experts_used": keys.number("expert_used_count", 0, layer) if _expert_inner(tensors) else 0,
         "loaded": loaded,
+        "shares_cache": attends and _shares_cache(keys, layer),
+        "indexer": indexer,
+        "indexer_value": indexer_value,
     }
 
 

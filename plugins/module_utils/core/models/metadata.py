@@ -27,6 +27,8 @@ CUDA_PADDING = 128
 CUDA_ROW = 512
 _OPTIONAL = ("experts", "cells_window", "latent", "recurrent", "details", "purpose")
 _UNQUANTISED = ("f32", "f16", "bf16", "f64", "i8", "i16", "i32", "i64")
+# Tensors without a number that lie on the device of the first layer. Files of lfm2 use token_embd_norm for the output.
+_FIRST_LAYER = ("per_layer_model_proj", "per_layer_proj_norm", "token_embd_norm", "hrm.")
 # Tensors that are looked up for each token by the head's CPU, and stay there.
 _INPUTS = ("token_embd.weight", "position_embd.weight", "token_types.weight", "per_layer_token_embd.weight")
 
@@ -43,6 +45,8 @@ class LayerMetadata:
     :param inner: width of the dense feed-forward block, 0 for none; expert_inner: width of one expert.
     :param shared_inner: width of the expert that all tokens use, 0 for none.
     :param expert_weights: bytes of all experts that a token is routed to, 0 for none or if unknown.
+    :param shares_cache: whether the layer attends to the cache of an earlier one instead of its own.
+    :param indexer: width of the key that an indexer keeps beside them, C(indexer_value) of its value; 0 for none.
     :param loaded: whether the engine loads the layer. Blocks that predict further tokens are not loaded, but counted.
     """
 
@@ -60,6 +64,9 @@ class LayerMetadata:
     loaded: bool = True
     expert_weights: int = 0
     shared_inner: int = 0
+    shares_cache: bool = False
+    indexer: int = 0
+    indexer_value: int = 0
 
 
 @dataclass(frozen=True)
@@ -180,13 +187,18 @@ def metadata_of(header: Header) -> ModelMetadata:
     count = keys.number("block_count")
     by_layer: list[list[Tensor]] = [[] for _each in range(count)]
     rest: dict[str, Tensor] = {}
+    first: list[Tensor] = []
     for tensor in header.tensors:
         prefix, number, _name = (*tensor.name.split(".", 2), "", "")[:3]
         if prefix == "blk" and number.isdigit() and int(number) < count:
             by_layer[int(number)].append(tensor)
+        elif tensor.name.startswith(_FIRST_LAYER) and not keys.architecture.startswith("lfm2"):
+            first.append(tensor)
         else:
             rest[tensor.name] = tensor
-    layers = tuple(_layer(keys, number, tensors) for number, tensors in enumerate(by_layer))
+    layers = tuple(
+        _layer(keys, number, tensors, () if number else first) for number, tensors in enumerate(by_layer)
+    )
     embeddings = rest["token_embd.weight"]
     local = [rest.pop(name) for name in _INPUTS if name in rest]
     shared = [rest.pop(name) for name in list(rest) if name.startswith(("rope_freqs", "rope_factors"))]
@@ -221,9 +233,13 @@ def metadata_of(header: Header) -> ModelMetadata:
     )
 
 
-def _layer(keys: Keys, number: int, tensors: Sequence[Tensor]) -> LayerMetadata:
+def _layer(keys: Keys, number: int, tensors: Sequence[Tensor], beside: Sequence[Tensor]) -> LayerMetadata:
+    """Derive a layer.
+
+    :param beside: tensors of the whole model that lie on the layer's device.
+    """
     facts = layer_kinds.layer_facts(keys, number, {t.name.split(".", 2)[2]: tuple(t.shape) for t in tensors})
-    kept = tensors if facts["loaded"] else ()
+    kept = [*(tensors if facts["loaded"] else ()), *beside]
     return LayerMetadata(
         weights=sum(map(device_bytes, kept)),
         weights_cuda=sum(map(cuda_bytes, kept)),

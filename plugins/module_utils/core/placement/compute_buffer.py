@@ -4,7 +4,7 @@
 """Compute the size of each device's compute buffer: the inputs and intermediate results of the graph.
 
 For a known architecture, C(graph) builds the engine's graph and allocates it, and the result equals the engine's own
-number. For any other architecture the result is an upper bound: all inputs, and one and a half times the floats a token
+number. For any other architecture the result is an upper bound: all inputs, and 1.6 times the floats a token
 at the widest point of any known kind of layer with these dimensions.
 """
 
@@ -17,18 +17,32 @@ from ..models.metadata import PADDING, LayerMetadata, ModelMetadata
 from .graph import device_graph
 from .graph.device_graph import GraphPart
 from .graph.operations import Run
-from .kv_cache import CacheSettings, layer_cells
+from .kv_cache import CacheSettings, cache_bytes, layer_cells
 
 _FLOAT = 4
 # The bound follows from dimensions only. This factor covers holes in the buffer.
-_UNKNOWN_FACTOR = 1.5
+_UNKNOWN_FACTOR = 1.6
 # Floats a token of the widest known recurrent layer: factors of width, inner width, and twice groups times state.
 _RECURRENT = (16.2, 7.0, 2.0)
+# The same of a recurrence without dimensions in the header, as in rwkv: factor of width.
+_TIME_MIX = 28.0
+# These architectures decay a state by a matrix of tokens times tokens for each head.
+_DECAYING = frozenset(("minimax-01", "kimi-linear"))
 # If layers without attention meet at a boundary of devices, the next device computes a part and returns it: copies of
 # the inner width on this side, and more on the other.
 _SENT, _RECEIVED = 4, 9.1
 # Widths that may precede the logits in releases that reserve them; the remaining holes decide.
 _BEFORE_LOGITS = 17.0
+# Copies of further residual streams that are mixed at a time.
+_STREAMED = 20
+# Bytes for each cell and token that an indexer takes: scores, their order, and the mask that it makes of them.
+_INDEXER, _INDEXER_WITHOUT_FLASH = 14, 24
+# These architectures compute the logits of all tokens.
+_ALL_LOGITS = frozenset(("cogvlm",))
+# Passes of the looped layers of an architecture, whose results cross between devices.
+_LOOPED = frozenset(("hrm_text",))
+# The engine never uses flash attention for these architectures.
+_NEVER_FLASH = frozenset(("grok",))
 
 
 @dataclass(frozen=True)
@@ -80,7 +94,9 @@ def _experts(metadata: ModelMetadata, layer: LayerMetadata) -> float:
 
 
 def _recurrence(metadata: ModelMetadata) -> float:
-    found = metadata.recurrent or {}
+    if not metadata.recurrent:
+        return _TIME_MIX * metadata.width
+    found = metadata.recurrent
     mixed = 2 * found.get("groups", 0) * found.get("state", 0)
     return _RECURRENT[0] * metadata.width + _RECURRENT[1] * found.get("inner", 0) + _RECURRENT[2] * mixed
 
@@ -134,18 +150,54 @@ def _inputs(
     if not flash:
         # Values are transposed then, and each element has an index.
         per_kind += 8 * max((layer.kv_heads * layer.value for layer in metadata.layers), default=0)
-    positions = 16 if "vl" in metadata.architecture else 4
-    per_token = metadata.width * _FLOAT + positions + kinds * per_kind
+    # Some architectures have four positions for each token.
+    per_token = metadata.width * _FLOAT + 16 + kinds * per_kind
     return settings.tokens * per_token + 512 + 128 * settings.slots + _rotations(metadata, settings, rules)
+
+
+def _rotates(cache_type: str, rules: ComputeBufferRules) -> bool:
+    """Return whether the engine rotates what it keeps in this type. Older releases never do."""
+    return not rules.float_masks and not cache_type.endswith(("f16", "f32"))
 
 
 def _rotations(metadata: ModelMetadata, settings: CacheSettings, rules: ComputeBufferRules) -> int:
     """Compute the bytes of the matrices that rotate quantised caches."""
-    if rules.float_masks or settings.type_k.endswith(("f16", "f32")):
+    if not (_rotates(settings.type_k, rules) or _rotates(settings.type_v, rules)):
         return 0
     return 4 * 64 * 64 * _FLOAT + sum(
         2 * width * width * _FLOAT for width in {layer.key for layer in metadata.layers if layer.kv_heads}
     )
+
+
+def _streams(metadata: ModelMetadata) -> int:
+    """Compute the floats a token of further residual streams."""
+    return max(metadata.detail("streams") - 1, 0) * metadata.width
+
+
+def _carried(metadata: ModelMetadata) -> int:
+    """Compute the floats a token that pass through all layers beside the usual width."""
+    looped = 3 * metadata.width if metadata.architecture in _LOOPED else 0
+    return _streams(metadata) + looped + metadata.detail("per_layer_input") * len(metadata.layers)
+
+
+def _borrowed(metadata: ModelMetadata, layers: Sequence[LayerMetadata], settings: CacheSettings) -> int:
+    """Compute the bytes of caches that layers read from another device, which are copied to this one."""
+    found = 0
+    for window in {layer.window for layer in layers if layer.shares_cache}:
+        if not any(layer.window == window and layer.kv_heads and not layer.shares_cache for layer in layers):
+            sources = [layer for layer in metadata.layers if layer.window == window and not layer.shares_cache]
+            found += max((cache_bytes(metadata, layer, settings) for layer in sources), default=0)
+    return found
+
+
+def _indexed(metadata: ModelMetadata, layers: Sequence[LayerMetadata], settings: CacheSettings, flash: bool) -> int:
+    """Compute the bytes that indexers take in a buffer."""
+    # Layers without an indexer of their own use the selection of an earlier one.
+    width = max((layer.indexer for layer in metadata.layers), default=0) if layers else 0
+    each = _INDEXER if flash else _INDEXER_WITHOUT_FLASH
+    scores = each * settings.cells if width else 0
+    # Its queries stay beside those that follow.
+    return settings.tokens * (scores + 3 * metadata.detail("index_heads") * width * _FLOAT)
 
 
 def _followed(
@@ -169,7 +221,8 @@ def _followed(
         cells=(cells.get(False, 0), cells.get(True, 0)),
         flash=flash,
         old=rules.float_masks,
-        rotated=_rotations(metadata, settings, rules) > 0,
+        rotates_keys=_rotates(settings.type_k, rules),
+        rotates_values=_rotates(settings.type_v, rules),
         cache_type=settings.type_k,
     )
     return device_graph.buffer_bytes(metadata, run, place, copies, alignment)
@@ -191,8 +244,13 @@ def device_bytes(
     """
     if not place.layers and not place.has_output:
         return 0
+    flash = flash and metadata.architecture not in _NEVER_FLASH
     if device_graph.is_followed(metadata):
-        return _followed(metadata, place, settings, rules, copies, flash, alignment)
+        found = _followed(metadata, place, settings, rules, copies, flash, alignment)
+        if metadata.detail("residual_scale") and not rules.float_masks:
+            # The scheduler of newer releases keeps up to two more results at a boundary of devices.
+            found += 2 * metadata.width * settings.tokens * _FLOAT
+        return found
     tokens = settings.tokens
     trunk = [layer for layer in place.layers if layer.loaded]
     kinds = mask_cells(metadata, trunk, settings, rules)
@@ -211,14 +269,22 @@ def device_bytes(
         work += heads * max(kinds.values(), default=0) * tokens * _FLOAT
     # A recurrence writes new states beside the old ones, whatever the size of the micro-batch.
     work += 3 * max((layer.state for layer in trunk), default=0) * settings.slots * _FLOAT
+    if metadata.architecture in _DECAYING:
+        work += 3 * max((layer.heads for layer in metadata.layers), default=0) * tokens * tokens * _FLOAT
+    carried = _carried(metadata) * tokens * _FLOAT
+    work += _indexed(metadata, trunk, settings, flash) + 3 * carried
+    work += _STREAMED * _streams(metadata) * tokens * _FLOAT
     inputs = _inputs(metadata, len(kinds), settings, rules, flash)
+    if trunk:
+        inputs += 2 * carried + _borrowed(metadata, trunk, settings)
     if rules.float_masks:
         return _old_device(metadata, place, settings, halves, work, inputs)
-    logits = metadata.vocabulary * settings.outputs * _FLOAT if place.has_output else 0
+    outputs = tokens if metadata.architecture in _ALL_LOGITS else settings.outputs
+    logits = metadata.vocabulary * outputs * _FLOAT if place.has_output else 0
     if not trunk:
         # Only tokens with a requested output get here.
-        return int(logits + copies * 8 * metadata.width * settings.outputs * _FLOAT) + (1 << 18)
-    return int(copies * (inputs + halves) + max(work, logits + 3 * metadata.width * settings.outputs * _FLOAT)) + 4096
+        return int(logits + copies * 8 * (metadata.width + _streams(metadata)) * settings.outputs * _FLOAT) + (1 << 18)
+    return int(copies * (inputs + halves) + max(work, logits + 8 * metadata.width * outputs * _FLOAT)) + 4096
 
 
 def _old_device(
@@ -228,8 +294,8 @@ def _old_device(
     tokens = settings.tokens
     width = metadata.width * tokens * _FLOAT
     trunk = [layer for layer in place.layers if layer.loaded]
-    begun = [layer for layer in trunk if layer.window in place.begins]
-    masks = [cells * tokens * _FLOAT for cells in mask_cells(metadata, begun, settings, OLD).values()]
+    # The scheduler may convert a mask on any device with attention.
+    masks = [cells * tokens * _FLOAT for cells in mask_cells(metadata, trunk, settings, OLD).values()]
     singles = sum(masks)
     before = singles + max((_attention(metadata, layer) for layer in trunk), default=0.0) * tokens * _FLOAT
     if metadata.recurrent:
@@ -253,6 +319,7 @@ def head_bytes(
     metadata: ModelMetadata, settings: CacheSettings, rules: ComputeBufferRules, copies: int, flash: bool = True
 ) -> int:
     """Compute the bytes of the head process's own part, which creates the inputs and looks up the embeddings."""
+    flash = flash and metadata.architecture not in _NEVER_FLASH
     kinds = mask_cells(metadata, metadata.layers, settings, rules)
     embedded = metadata.width * settings.tokens * _FLOAT
     masks = sum(kinds.values()) * settings.tokens * (2 if flash and not rules.float_masks else _FLOAT)

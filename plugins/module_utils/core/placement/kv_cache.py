@@ -99,10 +99,16 @@ def cache_bytes(metadata: ModelMetadata, layer: LayerMetadata, settings: CacheSe
     cells = layer_cells(metadata, layer, settings, has_bug)
     if not cells:
         return 0
-    row = row_bytes(settings.type_k, layer.kv_heads * layer.key)
-    if layer.value:
+    row = 0
+    if not layer.shares_cache:
+        row = row_bytes(settings.type_k, layer.kv_heads * layer.key)
         row += row_bytes(settings.type_v, layer.kv_heads * layer.value)
-    return cells * settings.streams * row
+    found = cells * row
+    if layer.indexer:
+        # An indexer keeps its keys for the whole context.
+        row = row_bytes(settings.type_k, layer.indexer) + row_bytes(settings.type_v, layer.indexer_value)
+        found += settings.cells * row
+    return settings.streams * found
 
 
 def state_bytes(layer: LayerMetadata, settings: CacheSettings) -> int:

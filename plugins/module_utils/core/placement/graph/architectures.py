@@ -26,7 +26,7 @@ def _attention(blocks: Blocks, layer: LayerMetadata, source: Tensor) -> Tensor:
     """Build attention with rotated positions, and norms of queries and keys if the architecture has them."""
     name = blocks.metadata.architecture
     query, key, value = _heads(blocks, layer, source)
-    if name in ("qwen3", "qwen3vl", "qwen3moe", "gemma3", "lfm2"):
+    if name in ("qwen3", "qwen3vl", "qwen3moe", "gemma3", "lfm2") or blocks.metadata.detail("normed_heads"):
         query, key = blocks.norm(query), blocks.norm(key)
     if name not in ("jamba", "nemotron_h"):
         query, key = blocks.rope(query), blocks.rope(key)
@@ -39,7 +39,13 @@ def _outputs(blocks: Blocks, is_last: bool, *tensors: Tensor) -> tuple[Tensor, .
 
 def _residual(blocks: Blocks, is_last: bool, found: Tensor, source: Tensor) -> Tensor:
     """Add a part's result to its source; in the last layer only for tokens with a requested output."""
-    return blocks.add(*_outputs(blocks, is_last, found, source))
+    found, source = _outputs(blocks, is_last, found, source)
+    return blocks.add(_scaled(blocks, found), source)
+
+
+def _scaled(blocks: Blocks, found: Tensor) -> Tensor:
+    """Scale a part's result, as models of granite do."""
+    return blocks.like("scale", found) if blocks.metadata.detail("residual_scale") else found
 
 
 def _plain(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: bool) -> Tensor:
@@ -128,7 +134,7 @@ def _shared(blocks: Blocks, layer: LayerMetadata, entering: Tensor) -> Tensor:
     """Build a dense block, or experts with a shared expert."""
     normed = blocks.norm(entering)
     if not layer.expert_inner:
-        return blocks.add(blocks.gated(normed, layer.inner), entering)
+        return blocks.add(_scaled(blocks, blocks.gated(normed, layer.inner)), entering)
     architecture, old, scale = blocks.metadata.architecture, blocks.run.old, blocks.metadata.detail("expert_scale")
     gating = "soft_max" if architecture == "granitehybrid" else "sigmoid"
     # Newer releases omit a scale of 1.
@@ -137,7 +143,7 @@ def _shared(blocks: Blocks, layer: LayerMetadata, entering: Tensor) -> Tensor:
     found = blocks.experts(normed, layer, gating, is_scaled=is_scaled, groups=groups)
     if layer.shared_inner:
         found = blocks.add(found, blocks.gated(normed, layer.shared_inner))
-    return blocks.add(found, entering)
+    return blocks.add(_scaled(blocks, found), entering)
 
 
 def _mamba1(blocks: Blocks, layer: LayerMetadata, source: Tensor) -> Tensor:

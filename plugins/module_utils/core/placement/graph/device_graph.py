@@ -47,7 +47,7 @@ class GraphPart:
 
 def is_followed(metadata: ModelMetadata) -> bool:
     """Return whether this model's graph is known and its metadata is complete."""
-    return metadata.architecture in LAYERS and bool(metadata.details)
+    return metadata.architecture in LAYERS and bool(metadata.details) and not metadata.detail("joined_net")
 
 
 def _shortened(layers: Sequence[LayerMetadata]) -> list[LayerMetadata]:

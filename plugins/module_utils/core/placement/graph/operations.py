@@ -17,6 +17,8 @@ from ..kv_cache import CACHE_TYPES
 from .allocator import Graph, Tensor
 
 _LONG = 8
+# Width of the smallest matrix that rotates keys or values.
+_ROTATION = 64
 _WINDOWED = frozenset(("gemma2", "gemma3", "gpt-oss"))
 
 
@@ -31,7 +33,7 @@ class Run:
     :param cells: cells of one stream of a layer without and with a window.
     :param flash: whether attention is one operation.
     :param old: whether masks arrive in single precision.
-    :param rotated: whether quantised caches are rotated.
+    :param rotates_keys: whether keys are rotated, as quantised ones are; C(rotates_values): the same of values.
     """
 
     tokens: int
@@ -41,7 +43,8 @@ class Run:
     cells: tuple[int, int]
     flash: bool
     old: bool
-    rotated: bool
+    rotates_keys: bool
+    rotates_values: bool
     cache_type: str
 
 
@@ -118,7 +121,8 @@ class Blocks:
         return self.like("add", first, second)
 
     def rope(self, source: Tensor) -> Tensor:
-        positions = 4 if "vl" in self.metadata.architecture else 1
+        has_four = "vl" in self.metadata.architecture or self.metadata.detail("four_positions")
+        positions = 4 if has_four else 1
         return self.like("rope", source, self.input("positions", (self.run.tokens * positions,)))
 
     def rows(self, source: Tensor) -> Tensor:
@@ -145,13 +149,14 @@ class Blocks:
     def attention(self, layer: LayerMetadata, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Store keys and values, then attend. The result has the width of all heads."""
         run, graph = self.run, self.graph
-        rotation, suffix = 0, str(layer.window)
-        if run.rotated and not layer.key % 64 and not layer.value % 64:
-            rotation = 64
-            while layer.key % (2 * rotation) == 0:
-                rotation *= 2
+        suffix = str(layer.window)
+        if run.rotates_keys and not layer.key % _ROTATION:
+            # The largest power of two times the least width that divides the width of a key.
+            rotation = layer.key & -layer.key
             query, key = (self._rotate(each, rotation, f"key {suffix}") for each in (query, key))
-            value = self._rotate(value, 64, f"value {suffix}")
+        turns_values = run.rotates_values and not layer.value % _ROTATION
+        if turns_values:
+            value = self._rotate(value, _ROTATION, f"value {suffix}")
         # Models with windowed layers are built in another order.
         for tensor in (query, key, value) if self.metadata.architecture in _WINDOWED else (query, value, key):
             graph.expand(tensor)
@@ -160,7 +165,7 @@ class Blocks:
         across = 1 if run.flash else layer.kv_heads * layer.value
         self._keep(value, values, self.input(f"values {suffix}", (run.tokens * across,), _LONG), across > 1)
         found = self._attend(layer, query, keys, values)
-        return self._rotate(found, 64, f"value {suffix}") if rotation else found
+        return self._rotate(found, _ROTATION, f"value {suffix}") if turns_values else found
 
     def _keep(self, source: Tensor, cache: Tensor, places: Tensor, is_flat: bool = False) -> None:
         length = source.size // source.layout[0]
