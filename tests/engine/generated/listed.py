@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Compare plans with what both engines would allocate, for a small model of every architecture.
 
-    python3 -m tests.engine.generated.listed         ask both engines, and write tests/fixtures/placement/architectures
+python3 -m tests.engine.generated.listed         ask both engines, and write tests/fixtures/placement/architectures
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from ansible_collections.herd.inference.plugins.module_utils.core.models.metadat
     metadata_of,
 )
 from ansible_collections.herd.inference.plugins.module_utils.core.placement.graph import device_graph
-from tests.engine.accuracy import DATA, RELEASES, planner
 from tests.engine.generated.allocation import Allocation, Engine, engine, program
 from tests.engine.generated.every_architecture import every_architecture
 from tests.engine.generated.model import Model, header_of
+from tests.engine.generated.planning import DATA, RELEASES, planner
 from tests.engine.measure import Case, MeasureError
 
 PLACE = DATA / "architectures"
@@ -112,11 +112,12 @@ def compared(path: Path) -> Iterator[Compared]:
             yield Compared(case.release, case, number, is_followed, planned, Allocation(*real))
 
 
-def table() -> str:
-    """Compose the table of the accuracy page."""
-    rows = []
+def summary() -> dict[str, object]:
+    """Compose the numbers and the table for the accuracy page."""
+    rows, everything = [], []
     for path in sorted(PLACE.glob("*.json")):
         found = list(compared(path))
+        everything += found
         for release in RELEASES:
             own = [each for each in found if each.release == release]
             if own:
@@ -126,7 +127,17 @@ def table() -> str:
                     f"{sum(each.is_exact for each in own)} | {sum(each.is_under for each in own)} | "
                     f"{ratios[len(ratios) // 2]:.2f} | {ratios[-1]:.2f} |"
                 )
-    return "\n".join(rows)
+    return {
+        "listed": len({name_of(path) for path in PLACE.glob("*.json")}),
+        "every": len(everything),
+        "every_under": sum(each.is_under for each in everything),
+        "listed_rows": "\n".join(rows),
+    }
+
+
+def name_of(path: Path) -> str:
+    """Return the architecture of a stored model."""
+    return str(json.loads(path.read_text())["metadata"]["architecture"])
 
 
 def measure_all() -> None:

@@ -19,7 +19,6 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +34,29 @@ _FOREIGN = re.compile(r"^tokenizer|posnet|convnext|features_length|pooling_type"
 # As many heads of keys as of queries.
 _FULL = ("olmoe", "baichuan", "dream", "llada")
 # Optional tensors that older releases need.
-_KEPT = {"qwen35": "attn_qkv", "qwen35moe": "attn_qkv", "qwen2vl": "attn_[qkv].bias", "phi2": "bias$", "starcoder2": "bias$", "gpt-oss": "bias$",
-    "pangu-embedded": "bias$", "dream": "attn_[qkv].bias", "rwkv6qwen2": "attn_[qkv].bias", "phimoe": "bias$", "codeshell": "attn_qkv|bias$", "starcoder": "attn_qkv|bias$"}
+_KEPT = {
+    "qwen35": "attn_qkv",
+    "qwen35moe": "attn_qkv",
+    "qwen2vl": "attn_[qkv].bias",
+    "phi2": "bias$",
+    "starcoder2": "bias$",
+    "gpt-oss": "bias$",
+    "pangu-embedded": "bias$",
+    "dream": "attn_[qkv].bias",
+    "rwkv6qwen2": "attn_[qkv].bias",
+    "phimoe": "bias$",
+    "codeshell": "attn_qkv|bias$",
+    "starcoder": "attn_qkv|bias$",
+}
 # Keys that older releases need.
 _COMMON = re.compile(r"xielu|layer_norm(_rms)?_epsilon|rope.freq_base_swa")
 # With experts too, although the engine's test has none for them.
 _MORE_EXPERTS = ("gemma4", "granitehybrid", "jamba", "nemotron_h_moe")
-_CREATE = "_ZN18llama_model_loader13create_tensorERK13llama_hparamsPKSt6vectorISt4pairIP19ggml_backend_deviceP24ggml_backend_buffer_typeESaIS9_EESD_SD_SD_RK11LLM_TN_IMPLRKSt16initializer_listIlEi"
+_CREATE = (
+    "_ZN18llama_model_loader13create_tensorERK13llama_hparamsPKSt6vectorISt4pairIP19ggml_backen"
+    "d_deviceP24ggml_backend_buffer_typeESaIS9_EESD_SD_SD_RK11LLM_TN_IMPLRKSt16initializer_list"
+    "IlEi"
+)
 # Larger dimensions than the engine's test uses, so that the parts of a buffer differ.
 _CHANGES = (
     (r"n_vocab = 128;", "n_vocab = 32000;"),
@@ -57,15 +72,21 @@ _CHANGES = (
     (r"n_embd = 128;\s+n_head = 1;\s+n_ff   = 192;", ""),
     (r"n_layer = 3;", "n_layer = 8;"),
     (r"n_vocab = 10240;", ""),
-    (r"uint32_t n_head_kv = n_head;", "uint32_t n_head_kv = getenv(\"FULL\") ? n_head : 4;"),
+    (r"uint32_t n_head_kv = n_head;", 'uint32_t n_head_kv = getenv("FULL") ? n_head : 4;'),
     (r"n_head_kv = [12]; //", "//"),
     (r"il == 1 \? 0 : n_head", "il % 4 != 3 ? 0 : n_head_kv"),
-    (r"n_head_per_layer\);\s+\}\s+ms.add_kv\(LLM_KV_ATTENTION_HEAD_COUNT_KV", "n_head);\n}\nms.add_kv(LLM_KV_ATTENTION_HEAD_COUNT_KV"),
+    (
+        r"n_head_per_layer\);\s+\}\s+ms.add_kv\(LLM_KV_ATTENTION_HEAD_COUNT_KV",
+        "n_head);\n}\nms.add_kv(LLM_KV_ATTENTION_HEAD_COUNT_KV",
+    ),
     (r"arch == LLM_ARCH_DEEPSEEK4 \? uint32_t\(1\) : n_head_kv", "one_row(arch) ? uint32_t(1) : n_head_kv"),
     (r"il <= 1 \? 0 : n_ff", "il % 2 ? 0 : n_ff"),
     (r"FULL_ATTENTION_INTERVAL, uint32_t\(2\)", "FULL_ATTENTION_INTERVAL, uint32_t(4)"),
     (r"uint32_t n_ctx = 256;", "uint32_t n_ctx = 131072;"),
-    (r"SLIDING_WINDOW_PATTERN, uint32_t\(5\)", "SLIDING_WINDOW_PATTERN, std::vector<uint32_t>({1, 1, 1, 0, 1, 1, 1, 0, 1, 1, 1, 0})"),
+    (
+        r"SLIDING_WINDOW_PATTERN, uint32_t\(5\)",
+        "SLIDING_WINDOW_PATTERN, std::vector<uint32_t>({1, 1, 1, 0, 1, 1, 1, 0, 1, 1, 1, 0})",
+    ),
     (r"SHARED_KV_LAYERS,      uint32_t\(0\)", "SHARED_KV_LAYERS, uint32_t(4)"),
     (r"SLIDING_WINDOW,         n_ctx/8", "SLIDING_WINDOW, uint32_t(1024)"),
     (r"TOP_K,        uint32_t\(131072\)", "TOP_K, uint32_t(2048)"),
@@ -105,14 +126,16 @@ _EPILOGUE = """
 struct ggml_tensor * llama_model_loader::create_tensor(
         const llama_hparams & hparams, const buft_list_t * cpu, const buft_list_t * input, const buft_list_t * output,
         const buft_list_t * layer, const LLM_TN_IMPL & tn, const std::initializer_list<int64_t> & ne, int flags) {
-    static const std::regex rare("^cls|[.](bias|scale|input_scale|lora_a|lora_b)$|attn_qkv|gate_up_exps|rope_f|nextn[.](embed|shared_head_head)");
+    static const std::regex rare(
+        "^cls|[.](bias|scale|input_scale|lora_a|lora_b)$|attn_qkv|gate_up_exps|rope_f|nextn[.](embed|shared_head_head)");
     const char * kept = getenv("KEPT");
     if (kept && std::regex_search(tn.str(), std::regex(kept))) { flags &= ~TENSOR_NOT_REQUIRED; }
     static const std::regex needed("ssm_.*bias|exp_probs_b");
     const bool is_rare = std::regex_search(tn.str(), rare) && !std::regex_search(tn.str(), needed);
     if ((flags & TENSOR_NOT_REQUIRED) && is_rare) { return nullptr; }
-    using Real = ggml_tensor * (*)(llama_model_loader *, const llama_hparams &, const buft_list_t *, const buft_list_t *,
-        const buft_list_t *, const buft_list_t *, const LLM_TN_IMPL &, const std::initializer_list<int64_t> &, int);
+    using Real = ggml_tensor * (*)(llama_model_loader *, const llama_hparams &, const buft_list_t *,
+        const buft_list_t *, const buft_list_t *, const buft_list_t *, const LLM_TN_IMPL &,
+        const std::initializer_list<int64_t> &, int);
     static const Real real = (Real) dlsym(RTLD_NEXT, REAL_NAME);
     return real(this, hparams, cpu, input, output, layer, tn, ne, flags);
 }
@@ -168,11 +191,19 @@ def compile_program(source: Path, work: Path) -> Path:
         text, count = re.subn(pattern, new, text)
         if not count:
             raise SystemExit(f"skeletons: the engine's test has no {pattern!r}; look at its new text")
-    text = text.replace("int main(", "int unused_main(").replace("static gguf_context_ptr get_gguf_ctx", _PROLOGUE + "static gguf_context_ptr get_gguf_ctx")
+    text = text.replace("int main(", "int unused_main(").replace(
+        "static gguf_context_ptr get_gguf_ctx", _PROLOGUE + "static gguf_context_ptr get_gguf_ctx"
+    )
     place = source / "tests" / "skeletons.cpp"
     place.write_text(text + _EPILOGUE.replace("REAL_NAME", json.dumps(_CREATE)))
     found = binaries(RELEASE)
-    argv = ["g++", "-std=c++17", "-O0", "-w", *(f"-I{source / part}" for part in ("include", "ggml/include", "common", "src", "vendor"))]
+    argv = [
+        "g++",
+        "-std=c++17",
+        "-O0",
+        "-w",
+        *(f"-I{source / part}" for part in ("include", "ggml/include", "common", "src", "vendor")),
+    ]
     argv += [str(place), "-o", str(work / "skeletons"), f"-L{found}", f"-Wl,-rpath,{found}"]
     subprocess.run([*argv, "-rdynamic", "-ldl", "-lllama-common", "-lllama", "-lggml", "-lggml-base"], check=True)
     return work / "skeletons"
@@ -183,7 +214,9 @@ def run(program: Path, *arguments: str, full: bool = False) -> str | None:
     environment = {**os.environ, **({"FULL": "1"} if full else {}), "GGML_NO_BACKTRACE": "1"}
     if arguments[0] in _KEPT:
         environment["KEPT"] = _KEPT[arguments[0]]
-    done = subprocess.run([program, *arguments], capture_output=True, text=True, env=environment, check=False, timeout=120)
+    done = subprocess.run(
+        [program, *arguments], capture_output=True, text=True, env=environment, check=False, timeout=120
+    )
     if done.returncode:
         print(arguments, done.returncode, done.stderr.strip()[-400:], file=sys.stderr)
     return done.stdout if done.returncode == 0 else None
@@ -220,7 +253,9 @@ def keys_read(source: Path) -> dict[str, set[str]]:
         found[1]: set(re.findall(r"LLM_KV_\w+", found[2]))
         for found in re.finditer(r"void (llama_model_\w+)::load_arch_hparams.*?\n\{?(.*?)\n\}", text, re.DOTALL)
     }
-    common = re.search(r"void llama_model_base::load_hparams.*?\n\}", (source / "src/llama-model.cpp").read_text(), re.DOTALL)
+    common = re.search(
+        r"void llama_model_base::load_hparams.*?\n\}", (source / "src/llama-model.cpp").read_text(), re.DOTALL
+    )
     assert common
     found: dict[str, set[str]] = {}
     for name in bases:

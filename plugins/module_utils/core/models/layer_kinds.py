@@ -138,7 +138,9 @@ def details(keys: Keys, names: Collection[str]) -> Mapping[str, int]:
         "index_heads": keys.number("attention.indexer.head_count", 0),
         "streams": keys.number("hyper_connection.count", 4 if keys.architecture == "gemma3n" else 0),
         "residual_scale": int(bool(keys.get("residual_scale"))),
-        "four_positions": int(keys.architecture in ("glm4", "glm4moe") and bool(keys.number("rope.dimension_sections", 0))),
+        "four_positions": int(
+            keys.architecture in ("glm4", "glm4moe") and bool(keys.number("rope.dimension_sections", 0))
+        ),
         "normed_heads": int(keys.architecture == "glm4moe" and "attn_q_norm.weight" in names),
         # Older files of this architecture have one matrix for both parts of the delta net.
         "joined_net": int(keys.architecture == "qwen3next" and "ssm_in.weight" in names),

@@ -196,9 +196,7 @@ def metadata_of(header: Header) -> ModelMetadata:
             first.append(tensor)
         else:
             rest[tensor.name] = tensor
-    layers = tuple(
-        _layer(keys, number, tensors, () if number else first) for number, tensors in enumerate(by_layer)
-    )
+    layers = tuple(_layer(keys, number, tensors, () if number else first) for number, tensors in enumerate(by_layer))
     embeddings = rest["token_embd.weight"]
     local = [rest.pop(name) for name in _INPUTS if name in rest]
     shared = [rest.pop(name) for name in list(rest) if name.startswith(("rope_freqs", "rope_factors"))]
