@@ -172,8 +172,13 @@ def _mirror(place: str, name: str) -> str:
 def _address(text: str) -> str:
     """Check a URL; turn a path into one."""
     url = f"file://{quote(text)}" if text.startswith("/") else text
-    split = urlsplit(url)
-    if split.scheme not in SCHEMES or not file_name(url) or not (split.hostname or split.scheme == "file"):
+    try:
+        split = urlsplit(url)
+        # Reading the port raises an error if it is none.
+        is_complete = split.scheme == "file" or bool(split.hostname and split.port != 0)
+    except ValueError:
+        is_complete = False
+    if not is_complete or split.scheme not in SCHEMES or not file_name(url):
         raise InvalidInputError(
             "an http, https or file URL, or a path, that ends in a file name",
             repr(public_url(url)),
