@@ -117,8 +117,9 @@ def test_beefcake2_is_the_cluster_of_the_documents(tmp_path: Path) -> None:
     assert plan["split"] == {"vllm-node1": 26, "vllm-node2": 27, "vllm-node3": 27}
     variables = json.loads(ran("ansible-inventory", "-i", "inventory/beefcake2", "--list").stdout)["_meta"]["hostvars"]
     head = variables["vllm-node1"]
-    assert (head["herd_model"], head["head_server_profile"]) == ("or1-behemoth-q8_0", "q8_0_4k")
-    assert head["herd_model_entries"]["or1-behemoth-q8_0"]["file"] == "OR1-Behemoth.Q8_0.gguf"
+    assert head["herd_model"] == "or1-behemoth-q8_0"
+    entry = head["herd_model_entries"]["or1-behemoth-q8_0"]
+    assert (entry["file"], entry["profile"]) == ("OR1-Behemoth.Q8_0.gguf", "q8_0_4k")
     assert {name: (host["ansible_host"], host["herd_fabric_address"]) for name, host in variables.items()} == {
         "vllm-node1": ("10.0.0.31", "10.100.0.31"),
         "vllm-node2": ("10.0.0.32", "10.100.0.32"),

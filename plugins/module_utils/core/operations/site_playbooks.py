@@ -69,6 +69,9 @@ INSTEAD: dict[str, dict[str, str]] = {
     "vllm": {HEAD: "run site.yml", ROUTERS: "run site.yml", TIERS: "run playbooks/slurm.yml"},
 }
 
+#: The group that a playbook works on, where a site that it serves may have none.
+GROUPS = {"check_models": "model_store"}
+
 
 def kinds(groups: Mapping[str, Sequence[str]]) -> list[str]:
     """List what a site is, by its groups that have hosts."""
@@ -84,7 +87,13 @@ def problem(playbook: str, groups: Mapping[str, Sequence[str]]) -> str:
         raise InvalidInputError("a playbook of the collection", playbook, "add it to core/operations/site_playbooks.py")
     found = kinds(groups)
     if any(kind not in INSTEAD[playbook] for kind in found):
-        return ""
+        group = GROUPS.get(playbook)
+        if not group or groups.get(group):
+            return ""
+        return (
+            f"{playbook}.yml: expected hosts in the group {group}, found none: add the hosts that keep model files, "
+            "or name another inventory with -i."
+        )
     served = [kind for kind in KINDS if kind not in INSTEAD[playbook]]
     expected = " or ".join(f"{KINDS[kind][1]} (group {' or '.join(KINDS[kind][0])})" for kind in served)
     if not found:
