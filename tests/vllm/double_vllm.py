@@ -329,10 +329,12 @@ def serve(given: argparse.Namespace) -> int:
     drain = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: drain.set())
     if "worker-dies-loading" in HOW:
-        time.sleep(0.5)
-        # Its parent does not watch it before it is ready.
-        for line in Path(f"/proc/{engine.process.pid}/task/{engine.process.pid}/children").read_text().split():
-            os.kill(int(line), signal.SIGKILL)
+        # Its parent does not watch it before it is ready. On a busy machine, the worker starts late.
+        children = Path(f"/proc/{engine.process.pid}/task/{engine.process.pid}/children")
+        while not (workers := children.read_text().split()):
+            time.sleep(0.02)
+        for worker in workers:
+            os.kill(int(worker), signal.SIGKILL)
     if not engine.is_loaded():
         fail("RuntimeError: Engine core initialization failed. See root cause above.", "APIServer")
         return 1
