@@ -15,9 +15,10 @@ import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.models.metadata import metadata_of
 
-from .accuracy import RELEASES, judge
+from .accuracy import judge
 from .builds import binaries
 from .generated.model import Model, header_of
+from .generated.planning import RELEASES
 from .measure import Case, measure
 from .models import models
 

@@ -104,8 +104,10 @@ def compared(path: Path) -> Iterator[Compared]:
     metadata: ModelMetadata = from_data(data["metadata"])
     is_followed = device_graph.is_followed(metadata)
     for run in data["runs"]:
-        given = {key: tuple(value) if key == "split" else value for key, value in run["case"].items()}
-        case = Case(**{"model": path.stem, **given})
+        given: dict[str, Any] = {"model": path.stem, **run["case"]}
+        if "split" in given:
+            given["split"] = tuple(given["split"])
+        case = Case(**given)
         plans = planner(metadata, case).place_by(case.split)
         for number, (plan, real) in enumerate(zip(plans, run["devices"], strict=True)):
             planned = Allocation(plan.weights, plan.cache + plan.state, plan.compute)

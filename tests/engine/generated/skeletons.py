@@ -294,7 +294,7 @@ def _value(words: list[str]) -> Any:
 def _by_layer(tensors: dict[str, list[int]]) -> dict[str, Any]:
     """Write equal layers once."""
     layers: dict[int, list[str]] = {}
-    rest = []
+    rest: list[str] = []
     for name, dims in tensors.items():
         found = re.fullmatch(r"blk[.](\d+)[.](.+)", name)
         text = " ".join((found[2] if found else name, *map(str, dims)))
