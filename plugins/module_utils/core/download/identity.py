@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -17,6 +18,8 @@ from ..errors import InvalidInputError
 POINTER = b"version https://git-lfs.github.com/spec/"
 #: Bytes that a pointer has at most.
 LONGEST_POINTER = 1024
+#: Schemes of web servers.
+WEB = ("http", "https")
 #: Longest tag that is kept and sent back as it is, in characters.
 LONGEST_TAG = 200
 #: Longest part of a header that an error repeats, in characters.
@@ -46,6 +49,16 @@ class FileIdentity:
 
     size: int
     mtime_ns: int
+
+
+def is_address(url: str, schemes: Sequence[str] = WEB) -> bool:
+    """Return whether a text is a complete URL of one of the schemes; a file's needs no host."""
+    try:
+        split = urlsplit(url)
+        # Reading the port raises an error if it is none.
+        return split.scheme in schemes and (split.scheme == "file" or bool(split.hostname and split.port != 0))
+    except ValueError:
+        return False
 
 
 def public_url(url: str) -> str:

@@ -19,9 +19,8 @@ from urllib.parse import quote, unquote, urlsplit
 
 from ..errors import InvalidInputError
 from . import part_names
-from .identity import SHA256, public_url
+from .identity import SHA256, WEB, is_address, public_url
 
-SCHEMES = ("http", "https", "file")
 SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 #: Suffixes of the hidden files beside a file: those of an interrupted download, and those that stay after it.
 UNFINISHED = ("incoming", "journal", "written")
@@ -172,19 +171,13 @@ def _mirror(place: str, name: str) -> str:
 def _address(text: str) -> str:
     """Check a URL; turn a path into one."""
     url = f"file://{quote(text)}" if text.startswith("/") else text
-    try:
-        split = urlsplit(url)
-        # Reading the port raises an error if it is none.
-        is_complete = split.scheme == "file" or bool(split.hostname and split.port != 0)
-    except ValueError:
-        is_complete = False
-    if not is_complete or split.scheme not in SCHEMES or not file_name(url):
+    if not is_address(url, (*WEB, "file")) or not file_name(url):
         raise InvalidInputError(
             "an http, https or file URL, or a path, that ends in a file name",
             repr(public_url(url)),
             "correct the model's source",
         )
-    if "@" in split.netloc:
+    if "@" in urlsplit(url).netloc:
         raise InvalidInputError(
             "a URL without a user and a password", repr(public_url(url)), "give the credential as the token instead"
         )

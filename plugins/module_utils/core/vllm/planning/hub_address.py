@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from urllib.parse import quote, urlsplit
 
+from ...download.identity import is_address
 from ...download.refusals import Refusal
 from ...errors import AccessDeniedError, InvalidInputError
 
@@ -29,13 +30,7 @@ def folder_url(huggingface_id: str, revision: str = "main", endpoint: str = HUB)
 
 def is_server(address: str) -> bool:
     """Return whether a text is the address of a web server, without a user."""
-    try:
-        split = urlsplit(address)
-        return (
-            split.scheme in ("http", "https") and bool(split.hostname) and split.port != 0 and "@" not in split.netloc
-        )
-    except ValueError:
-        return False
+    return is_address(address) and "@" not in urlsplit(address).netloc
 
 
 def denied(huggingface_id: str, refusal: Refusal) -> AccessDeniedError:
