@@ -95,6 +95,10 @@ class Job:
         assert found is not None
         return found.phase, found.reason
 
+    def until_status(self, phase: str, reason: str) -> None:
+        """Wait for a status: a running job writes it after the log line or the call that a test has seen."""
+        self.until(lambda: self.status() == (phase, reason))
+
     def close(self) -> None:
         for pid in self.tasks() if (self.slurm / "tasks-rank").exists() else ():
             try:
@@ -134,7 +138,7 @@ def test_preempted_job_finishes_its_answer_and_waits_for_slurm(job: Callable[...
     assert '"error"' not in stream.text
     assert one.process.poll() is None
     assert one.calls == []
-    assert one.status() == ("starting", "Slurm preempts the job and requeues it")
+    one.until_status("starting", "Slurm preempts the job and requeues it")
     one.process.send_signal(signal.SIGTERM)
     assert one.process.wait(15) != 0
 
@@ -146,7 +150,7 @@ def test_job_on_one_node_answers_and_ends(job: Callable[..., Job]) -> None:
     assert "--port " in started
     for option in ("--nnodes", "--node-rank", "--master-addr", "--headless", "--distributed-executor-backend"):
         assert option not in started
-    assert one.status()[0] == "ready"
+    one.until(lambda: one.status()[0] == "ready")
     stream = one.stream(20)
     one.process.send_signal(signal.SIGHUP)
     assert one.process.wait(30) == 0, one.log
@@ -170,7 +174,7 @@ def test_job_requeues_itself_before_its_time_limit(job: Callable[..., Job]) -> N
     one.process.send_signal(signal.SIGUSR1)
     one.until(lambda: one.calls)
     assert one.calls == [f"requeue {JOB}"]
-    assert one.status() == ("starting", "requeued before its time limit")
+    one.until_status("starting", "requeued before its time limit")
     assert one.folder.failures() == []
 
 
@@ -179,11 +183,11 @@ def test_lost_rank_requeues_the_job_until_its_limit(job: Callable[..., Job]) -> 
     os.kill(one.tasks()[1], signal.SIGKILL)
     one.until(lambda: one.calls)
     assert one.calls == [f"requeue {JOB}"]
+    assert one.process.wait(15) != 0
     assert len(one.folder.failures()) == 1
     phase, reason = one.status()
     assert phase == "starting"
     assert reason.endswith("requeued (failure 1 of at most 2 in a row)")
-    assert one.process.wait(15) != 0
 
 
 def test_third_failure_in_a_row_delays_the_next_start(job: Callable[..., Job]) -> None:
