@@ -63,12 +63,13 @@ class Run:
 class Operator:
     """Starts playbooks and keeps their output."""
 
-    def __init__(self, folder: Path, inventory: str = "inventory/lab") -> None:
-        self.folder, self.inventory = folder, inventory
+    def __init__(self, folder: Path, *inventories: str) -> None:
+        self.folder, self.inventories = folder, inventories or ("inventory/lab",)
         self.outputs: dict[str, str] = {}
 
     def _begin(self, playbook: str, more: tuple[str, ...], output: Path) -> subprocess.Popen[bytes]:
-        words = [str(Path(sys.executable).with_name("ansible-playbook")), playbook, "--inventory", self.inventory]
+        words = [str(Path(sys.executable).with_name("ansible-playbook")), playbook]
+        words += [f"--inventory={path}" for path in self.inventories]
         env = {**os.environ, "HERD_LAB": LAB, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "NO_COLOR": "1"}
         env.pop("ANSIBLE_FORCE_COLOR", None)
         with output.open("wb") as sink:
@@ -104,10 +105,9 @@ class Operator:
         self.outputs[output.name] = output.read_text(encoding="utf-8", errors="replace")
 
 
-def changed_tiers(folder: Path, **changes: Any) -> str:
+def changed_tiers(folder: Path, *, of: str = "inventory/lab_slurm/group_vars/all/tiers.yml", **changes: Any) -> str:
     """Write the tiers of the lab's Slurm cluster, with a changed fast tier, to a file for -e."""
-    path = ROOT / "inventory/lab_slurm/group_vars/all/tiers.yml"
-    tiers = yaml.safe_load(path.read_text(encoding="utf-8"))["herd_tiers"]
+    tiers = yaml.safe_load((ROOT / of).read_text(encoding="utf-8"))["herd_tiers"]
     tiers[0].update(changes)
     target = folder / "tiers.json"
     target.write_text(json.dumps({"herd_tiers": tiers}), encoding="utf-8")

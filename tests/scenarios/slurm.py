@@ -113,6 +113,12 @@ class Slurm:
         lines = self.sure(CONTROLLER, f"squeue --noheader {which} --format='%i|%T|%r'").splitlines()
         return [(parts[0], parts[1], parts[2]) for parts in (line.split("|") for line in lines)]
 
+    def nodes(self, name: str) -> list[str]:
+        """Return the nodes of the running job of this name."""
+        return self.sure(
+            CONTROLLER, f"scontrol show hostnames $(squeue --noheader --states=RUNNING --name={name} --format=%N)"
+        ).split()
+
     def cancel_all(self) -> None:
         """Cancel every job, and wait until the queue is empty."""
         self.sure(CONTROLLER, "scancel --user=llama; scancel --user=vasp")

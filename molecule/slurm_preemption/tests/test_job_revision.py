@@ -16,12 +16,13 @@ from tests.scenarios.kept_tiers import Kept
 from tests.scenarios.playbooks import Operator, changed_tiers
 from tests.scenarios.slurm import CONTROLLER, until
 
+TIERS = "molecule/slurm_preemption/inventory/group_vars/all.yml"
 PLAY = ("playbooks/slurm.yml", "--tags", "slurm_tiers", "--limit", CONTROLLER)
 
 
 @pytest.fixture
 def operator(ready: Kept, tmp_path: Path) -> Iterator[Operator]:
-    found = Operator(tmp_path, "inventory/lab_slurm")
+    found = Operator(tmp_path, "inventory/lab_slurm", "molecule/slurm_preemption/inventory")
     yield found
     assert found.play(*PLAY).rc == 0
     until("the tiers to match the inventory", lambda: "outdated" not in json.dumps(ready.view()["tiers"]), 240, 2.0)
@@ -34,7 +35,7 @@ def limit(cluster: Kept, job: str) -> str:
 def test_changed_tier_gets_a_new_job_in_an_idle_window(ready: Kept, operator: Operator, tmp_path: Path) -> None:
     entry = ready.tier("fast")["endpoints"][0]
     job = entry["job_id"]
-    run = operator.play(*PLAY, "-e", changed_tiers(tmp_path, memory="3G"))
+    run = operator.play(*PLAY, "-e", changed_tiers(tmp_path, of=TIERS, memory="3G"))
     assert run.rc == 0, run.output
     with ThreadPoolExecutor(1) as other:
         answer = other.submit(ready.chat, entry, 200, stream=True)
@@ -57,7 +58,9 @@ def test_requeued_outdated_job_runs_with_its_own_data(ready: Kept, operator: Ope
     """Without a manager nothing replaces the job. It keeps its limits and its specification."""
     job = ready.tier("fast")["job_id"]
     try:
-        run = operator.play(*PLAY, "-e", changed_tiers(tmp_path, memory="3G", settings={"context": 1024, "threads": 2}))
+        run = operator.play(
+            *PLAY, "-e", changed_tiers(tmp_path, of=TIERS, memory="3G", settings={"context": 1024, "threads": 2})
+        )
         assert run.rc == 0, run.output
         ready.sure(CONTROLLER, "systemctl stop herd-tiers.service")
         if job in {one[0] for one in ready.jobs()}:

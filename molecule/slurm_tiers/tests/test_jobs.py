@@ -9,10 +9,11 @@ import json
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
-from tests.scenarios.slurm import CONTROLLER, NODES, SCRIPTS, TIERS, Slurm, until
+from tests.scenarios.slurm import CONTROLLER, JOB_NAMES, NODES, SCRIPTS, TIERS, Slurm, until
 
 FABRIC = {"vasp-01": "10.100.0.41", "vasp-02": "10.100.0.42", "vasp-03": "10.100.0.43"}
 ENGINES = "llama-server|ggml-rpc-server"
@@ -59,6 +60,16 @@ def test_script_can_be_read_and_submitted_by_hand(slurm: Slurm, tier: str) -> No
 # Both tiers
 
 
+def test_each_tier_has_nodes_and_gpus_of_its_own(serving: Slurm) -> None:
+    nodes = {tier: serving.nodes(JOB_NAMES[tier]) for tier in TIERS}
+    assert nodes == {"fast": ["vasp-02"], "reasoning": ["vasp-01", "vasp-03"]}
+    programs = {host: {Path(line.split()[1]).name for line in engines(serving, host)} for host in NODES}
+    assert programs == {"vasp-01": {"llama-server"}, "vasp-02": {"llama-server"}, "vasp-03": {"ggml-rpc-server"}}
+    for name in JOB_NAMES.values():
+        asked = serving.sure(CONTROLLER, f"squeue --noheader --name={name} --Format=tres-per-node:64").split()
+        assert [each.removeprefix("gres:").removeprefix("gres/") for each in asked] == ["gpu:1"]
+
+
 def test_both_tiers_serve_at_the_same_time(serving: Slurm) -> None:
     entries = [serving.wait_ready(tier) for tier in TIERS]
     with ThreadPoolExecutor(2) as both:
@@ -89,8 +100,8 @@ def test_job_has_one_log_directory(serving: Slurm) -> None:
     job = serving.wait_ready("reasoning")["job_id"]
     folder = serving.shared / "ai" / "logs" / job
     names = {path.name for path in folder.iterdir()}
-    assert {"job.log", "head.log", "head.json", "rpc-vasp-02.log", "rpc-vasp-03.log"} <= names
-    assert "layers: RPC0 vasp-02 4, RPC1 vasp-03 4" in serving.log(job)
+    assert {"job.log", "head.log", "head.json", "rpc-vasp-03.log"} <= names
+    assert "layers: RPC0 vasp-03 8" in serving.log(job)
     assert not any(serving.key() in path.read_text(errors="replace") for path in folder.iterdir())
 
 
@@ -117,15 +128,13 @@ def test_engine_accepts_only_the_gateways_key(serving: Slurm, tier: str) -> None
 
 def test_only_the_head_of_the_job_can_connect_to_a_worker(serving: Slurm) -> None:
     until("the tier to be ready", lambda: serving.ready("reasoning"), 60)
-    for worker in ("vasp-02", "vasp-03"):
-        target = CONNECT.format(address=FABRIC[worker], port=50052)
-        other = "vasp-03" if worker == "vasp-02" else "vasp-02"
-        assert serving.on(other, target, "llama").rc == REFUSED, "another node's job"
-        assert serving.on(worker, target, "llama").rc == REFUSED, "the worker's own node"
-        assert serving.on("vasp-01", target, "vasp").rc == REFUSED, "another user of the head's node"
-        assert serving.on("vasp-01", target).rc == REFUSED, "root on the head's node"
-        bound = serving.sure(worker, "ss -Hltn 'sport = 50052'")
-        assert bound.split()[3] == f"{FABRIC[worker]}:50052"
+    target = CONNECT.format(address=FABRIC["vasp-03"], port=50052)
+    assert serving.on("vasp-02", target, "llama").rc == REFUSED, "another node's job"
+    assert serving.on("vasp-03", target, "llama").rc == REFUSED, "the worker's own node"
+    assert serving.on("vasp-01", target, "vasp").rc == REFUSED, "another user of the head's node"
+    assert serving.on("vasp-01", target).rc == REFUSED, "root on the head's node"
+    bound = serving.sure("vasp-03", "ss -Hltn 'sport = 50052'")
+    assert bound.split()[3] == f"{FABRIC['vasp-03']}:50052"
 
 
 def test_guard_opens_no_other_port(serving: Slurm) -> None:
@@ -143,14 +152,14 @@ def test_guard_opens_no_other_port(serving: Slurm) -> None:
         ("nonsense", ""),
         ("[" * 5000, ""),
     ):
-        said = serving.on("vasp-02", f"{ask} '{asked}'", "llama").out
+        said = serving.on("vasp-03", f"{ask} '{asked}'", "llama").out
         assert said.startswith(answer), (asked, said)
-    assert serving.on("vasp-02", f"{ask} '{{}}'", "vasp").rc != 0
-    assert serving.on("vasp-02", "nft list ruleset").out.count("10.100.0.41 . 500") == 1
+    assert serving.on("vasp-03", f"{ask} '{{}}'", "vasp").rc != 0
+    assert serving.on("vasp-03", "nft list ruleset").out.count("10.100.0.41 . 500") == 1
 
 
 def test_guard_is_sandboxed(slurm: Slurm) -> None:
-    said = slurm.sure("vasp-02", "systemd-analyze security herd-job-guard.service --no-pager")
+    said = slurm.sure("vasp-03", "systemd-analyze security herd-job-guard.service --no-pager")
     level = float(re.findall(r"exposure level for herd-job-guard.service: ([0-9.]+)", said)[0])
     assert level <= 2.5
 
@@ -158,25 +167,25 @@ def test_guard_is_sandboxed(slurm: Slurm) -> None:
 def test_flushed_rules_are_restored_at_once(serving: Slurm) -> None:
     """A restart of nftables.service flushes the rules. Without them every host can connect to a worker."""
     assert serving.wait_ready("reasoning")
-    pid = serving.sure("vasp-02", "systemctl show -p MainPID --value herd-job-guard.service")
-    serving.sure("vasp-02", "nft flush ruleset")
+    pid = serving.sure("vasp-03", "systemctl show -p MainPID --value herd-job-guard.service")
+    serving.sure("vasp-03", "nft flush ruleset")
     until(
         "the rule for the port",
-        lambda: "10.100.0.41 . 500" in serving.on("vasp-02", "nft list table inet herd_jobs").out,
+        lambda: "10.100.0.41 . 500" in serving.on("vasp-03", "nft list table inet herd_jobs").out,
         5,
     )
-    target = CONNECT.format(address=FABRIC["vasp-02"], port=50052)
-    assert serving.on("vasp-03", target, "llama").rc == REFUSED
+    target = CONNECT.format(address=FABRIC["vasp-03"], port=50052)
     assert serving.on("vasp-02", target, "llama").rc == REFUSED
-    assert "were removed or changed" in serving.sure("vasp-02", "journalctl -u herd-job-guard.service -o cat -n 20")
+    assert serving.on("vasp-03", target, "llama").rc == REFUSED
+    assert "were removed or changed" in serving.sure("vasp-03", "journalctl -u herd-job-guard.service -o cat -n 20")
     # The guard was not restarted, and running workers are unaffected.
-    assert serving.sure("vasp-02", "systemctl show -p MainPID --value herd-job-guard.service") == pid
+    assert serving.sure("vasp-03", "systemctl show -p MainPID --value herd-job-guard.service") == pid
     assert serving.chat(serving.wait_ready("reasoning")).status == 200
 
 
 def test_killed_guard_does_not_affect_running_workers(serving: Slurm) -> None:
-    serving.sure("vasp-02", "systemctl kill --signal=SIGKILL herd-job-guard.service")
-    until("the guard", lambda: serving.on("vasp-02", "systemctl is-active herd-job-guard.service").rc == 0, 20)
+    serving.sure("vasp-03", "systemctl kill --signal=SIGKILL herd-job-guard.service")
+    until("the guard", lambda: serving.on("vasp-03", "systemctl is-active herd-job-guard.service").rc == 0, 20)
     assert serving.chat(serving.wait_ready("reasoning")).status == 200
 
 
@@ -203,10 +212,10 @@ def requeued_job(slurm: Slurm, tier: str) -> str:
 
 def test_head_and_worker_restart_after_a_killed_worker(serving: Slurm) -> None:
     job = serving.wait_ready("reasoning")["job_id"]
-    (worker,) = pids(serving, "vasp-02", "ggml-rpc-server")
+    (worker,) = pids(serving, "vasp-03", "ggml-rpc-server")
     before = head_pid(serving)
-    serving.sure("vasp-02", f"kill -9 {worker}")
-    recovered(serving, "reasoning", job, "lost: rpc-vasp-02 on vasp-02 has ended by SIGKILL")
+    serving.sure("vasp-03", f"kill -9 {worker}")
+    recovered(serving, "reasoning", job, "lost: rpc-vasp-03 on vasp-03 has ended by SIGKILL")
     assert head_pid(serving) != before
 
 

@@ -56,7 +56,7 @@ def lost_worker(slurm: Slurm) -> Iterator[None]:
     with ThreadPoolExecutor(1) as other:
         answer = other.submit(slurm.chat, entry, 400, stream=True)
         time.sleep(2)
-        slurm.sure("vasp-02", "pkill -KILL -u llama -f '[/]ggml-rpc-server'")
+        slurm.sure("vasp-03", "pkill -KILL -u llama -f '[/]ggml-rpc-server'")
         answer.result()
     until("the loss in the log", lambda: "lost: " in slurm.log(job), 20)
     yield

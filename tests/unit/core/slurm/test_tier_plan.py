@@ -155,6 +155,18 @@ def test_tiers_of_the_lab_have_no_gpu_conflict() -> None:
     assert (found["problems"], found["warnings"]) == ([], [])
 
 
+def test_tiers_of_the_lab_have_the_layout_of_the_documents() -> None:
+    keys = ("name", "kind", "nodes", "hosts", "gres", "gateway_port", "job_name", "script")
+    layouts = [
+        [
+            {key: tier.get(key) for key in keys}
+            for tier in read(f"inventory/{site}/group_vars/all/tiers.yml")["herd_tiers"]
+        ]
+        for site in ("lab_slurm", "beefcake2_slurm")
+    ]
+    assert layouts[0] == layouts[1]
+
+
 @pytest.mark.parametrize("site", ["lab_slurm", "beefcake2_slurm"])
 @pytest.mark.parametrize("tier", ["fast", "reasoning"])
 def test_planned_specification_is_readable(site: str, tier: str) -> None:
@@ -162,9 +174,8 @@ def test_planned_specification_is_readable(site: str, tier: str) -> None:
     job = job_spec.read_job(json.dumps(data))
     assert job.tier == tier
     assert job.timing.grace == 30
-    is_apart = (site, tier) == ("beefcake2_slurm", "reasoning")
-    name, fabric = ("vasp-03", "10.100.0.43") if is_apart else ("vasp-02", "10.100.0.42")
-    assert job.nodes[name].fabric == fabric
+    places = {"fast": {"vasp-02": "10.100.0.42"}, "reasoning": {"vasp-01": "10.100.0.41", "vasp-03": "10.100.0.43"}}
+    assert {name: node.fabric for name, node in job.nodes.items()} == places[tier]
 
 
 def test_router_models_have_the_names_of_their_files() -> None:
