@@ -67,7 +67,7 @@ options:
     type: int
     default: 0
   memory_max:
-    description: Memory limit of the head's service, such as V(200G), empty for none.
+    description: Memory limit of the head's service, such as V(200G), or V(infinity). Empty for the plan's.
     type: str
     default: ''
   routers:
@@ -107,8 +107,9 @@ _value:
       number of layers than the model and was planned anew, and C(split_models), the entries with that number.
     - C(fits), C(problems), C(remedies) and C(warnings) in words, C(devices) with bytes, C(split) by host,
       C(tensor_split) for the engine, C(head) with the bytes of its process (C(least) and C(comfortable) as a memory
-      limit), C(largest_context) in tokens for each slot, C(rate_empty) and C(rate_full) in tokens per second as upper
-      bounds, C(comparison) of entries of the same model, and C(table) as text.
+      limit), C(memory_max), the limit of the head's service, C(largest_context) in tokens for each slot,
+      C(rate_empty) and C(rate_full) in tokens per second as upper bounds, C(comparison) of entries of the same model,
+      and C(table) as text.
   type: dict
   sample: {known: true, fits: true, split: {vllm-node1: 26, vllm-node2: 27, vllm-node3: 27}}
 """
@@ -164,6 +165,18 @@ def booked_by_router(
     return router_fit.booked_mib(entries, machine, models_max, release) if machine.gpus else []
 
 
+def with_limit(plan: Mapping[str, Any], given: str) -> dict[str, Any]:
+    """Add the memory limit of the head's service: the given one, or the plan's."""
+    if not plan["known"]:
+        return {**plan, "memory_max": given}
+    limit, source = (given, "as given") if given else (plan["memory_max"], "from the plan")
+    return {
+        **plan,
+        "memory_max": limit,
+        "table": f"{plan['table']}\nMemoryMax of the head's service: {limit}, {source}",
+    }
+
+
 def placement(
     entry: Mapping[str, Any],
     workers: Sequence[str],
@@ -190,11 +203,12 @@ def placement(
         group = inventory_placement.InventoryGroup(
             list(workers), head, facts, use_head_gpus, int(reserve_mib), memory_max
         )
-        return inventory_placement.plan_for(entry, group, merged, str(release), split or {}, models or {})
+        plan = inventory_placement.plan_for(entry, group, merged, str(release), split or {}, models or {})
     except HerdError as error:
         # The task shows one sentence. Ansible would wrap an exception in several.
         told = str(error)
         return {"known": False, "fits": False, "split": dict(split or {}), "problems": [told], "table": told}
+    return with_limit(plan, memory_max)
 
 
 class FilterModule:

@@ -66,6 +66,24 @@ def test_filter_reports_invalid_input_as_one_sentence(change: dict[str, Any], se
     assert found["split"] == change.get("split", {})
 
 
+def test_memory_limit_is_the_given_one_or_the_plans() -> None:
+    entry = {"name": "small", "layers": 9, "metadata": metadata_of(header_of(MODELS["llama"])).to_data()}
+    hosts = {"a": {"herd_memory_gib": 16}, "h": {"herd_memory_gib": 16}}
+
+    def found(given: str, **change: Any) -> dict[str, Any]:
+        return placement_filter.placement(
+            {**entry, **change}, ["a"], "h", hosts, "0c1e57098", settings={"context": 512}, memory_max=given
+        )
+
+    assert (found("")["memory_max"], found("8G")["memory_max"], found("infinity")["memory_max"]) == (
+        *("1G", "8G", "infinity"),
+    )
+    assert "MemoryMax of the head's service: 1G, from the plan" in found("")["table"]
+    assert "MemoryMax of the head's service: 8G, as given" in found("8G")["table"]
+    # Without metadata there is no plan, and no limit but a given one.
+    assert (found("", metadata={})["memory_max"], found("8G", metadata={})["memory_max"]) == ("", "8G")
+
+
 def test_gpu_of_a_router_is_booked_once() -> None:
     metadata = metadata_of(header_of(MODELS["llama"]))
     entry = {"name": "small", "file": "small.gguf", "layers": 9, "metadata": metadata.to_data()}

@@ -85,6 +85,7 @@ def head(has_gpu: bool) -> str:
         head_server_user="llama",
         _head_server_has_gpu=has_gpu,
         head_server_workers=["vllm-node2"],
+        __head_server_placement={"memory_max": "95G"},
         __head_server_plan={
             "argv": ["/bin/true"],
             "environment": gpu_environment.environment([V100] if has_gpu else []),
@@ -230,6 +231,7 @@ def test_arguments_reach_the_engine_unchanged() -> None:
         head_server_user="llama",
         _head_server_has_gpu=False,
         head_server_workers=[],
+        __head_server_placement={},
         __head_server_plan={"argv": ["/bin/true", "--alias", "my 100% $model"], "environment": {"NOTE": "5 $"}},
     )
     assert 'ExecStart=/bin/true --alias "my 100%% $$model"' in unit.splitlines()
@@ -281,3 +283,16 @@ def test_gpu_unit_starts_after_device_nodes(render_unit: Any) -> None:
     assert not [line for line in lines if "nvidia-modprobe" in line]
     assert "herd-gpu.service" not in render_unit(False)
     assert "nvidia" not in render_unit(False)
+
+
+def test_head_without_a_planned_limit_has_none() -> None:
+    plan = {"argv": ["/bin/true"], "environment": {}}
+    more = {"head_server_user": "llama", "_head_server_has_gpu": False, "head_server_workers": []}
+    found = {}
+    for limit in ("", "95G", "infinity"):
+        placement = {"memory_max": limit}
+        unit = render(
+            "head_server", "llama-head.service.j2", __head_server_plan=plan, __head_server_placement=placement, **more
+        )
+        found[limit] = [line for line in unit.splitlines() if line.startswith("MemoryMax=")]
+    assert found == {"": [], "95G": ["MemoryMax=95G"], "infinity": ["MemoryMax=infinity"]}

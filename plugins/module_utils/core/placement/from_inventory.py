@@ -16,7 +16,7 @@ from ..engine import arguments as engine_arguments
 from ..errors import InvalidInputError
 from ..models.metadata import ModelMetadata, from_data
 from ..text import bytes_of
-from . import cuda_memory, remedies, token_rate
+from . import cuda_memory, host_memory, remedies, token_rate
 from .context_search import largest_context
 from .further_files import FurtherFiles
 from .kv_cache import CacheSettings
@@ -305,12 +305,21 @@ def describe(planner: Planner, plan: PlacementPlan, others: Mapping[str, ModelMe
         host: [device.total / MIB for device in plan.devices if device.host == host and device.modelled]
         for host in plan.split
     }
+    data["memory_max"] = _head_limit(planner, plan)
     data["largest_context"] = largest_context(planner, plan.split)
     data["remedies"] = [] if plan.fits else remedies.find(planner, others)
     data["comparison"] = compare(planner, others) if len(others) > 1 else []
     data["hops"] = len({device.host for device in plan.devices})
     data["table"] = table(planner, plan, data)
     return data
+
+
+def _head_limit(planner: Planner, plan: PlacementPlan) -> str:
+    """Write the memory limit of the head's service as systemd takes it, such as 95G."""
+    head, host = plan.head, planner.group.head
+    context = sum(device.cache + device.state + device.further for device in plan.devices)
+    need = host_memory.with_files(head.comfortable, head.mapped, planner.metadata.file_size, context)
+    return f"{host_memory.service_limit_gib(need, head.least, host.memory)}G"
 
 
 def table(planner: Planner, plan: PlacementPlan, data: Mapping[str, Any]) -> str:

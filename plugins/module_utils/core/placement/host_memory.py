@@ -27,6 +27,11 @@ CHECKPOINTS = 32
 CUDA_HOST = 512 * MIB
 #: Safety factor of a limit.
 _SPARE = 1.1
+#: Factor for the memory that prompts take: 64G was too small for a sum of 58 GiB.
+PROMPTS = 1.25
+#: Largest share of a host's memory for a limit; the system needs the rest.
+HOST_SHARE = 0.9
+_GIB = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,26 @@ class HostNeed:
     def comfortable(self) -> int:
         """A limit under which all pages of the file stay in memory."""
         return int((self.own + self.caches) * _SPARE) + max(self.mapped, self.loading)
+
+
+def with_files(comfortable: int, mapped: int, file_size: int, context: int) -> int:
+    """Compute the bytes of a head with its whole file cached and a copy of its context.
+
+    :param comfortable: bytes of its plan, with mapped pages.
+    :param mapped: bytes of its file that it maps. A file that is read is cached, too.
+    :param context: bytes of its whole context, on all devices. The engine copies it to the host to keep a prompt.
+    """
+    return comfortable + max(0, file_size - mapped) + context
+
+
+def service_limit_gib(need: int, least: int, memory: int) -> int:
+    """Compute the memory limit of an engine's service in whole GiB: above the need, and within the host's memory.
+
+    :param least: the smallest limit under which the service runs, in bytes. The result is never below it.
+    :param memory: bytes of the host's memory, 0 if unknown.
+    """
+    wanted, most = -int(-need * PROMPTS // _GIB), int(memory * HOST_SHARE) // _GIB
+    return max(min(wanted, most) if memory else wanted, -(-least // _GIB))
 
 
 def head_need(

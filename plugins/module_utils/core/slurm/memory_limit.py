@@ -25,10 +25,6 @@ MIB = 1 << 20
 _GIB = 1 << 30
 #: Memory of the runtime and of srun, on each node.
 RUNTIME = 512 * MIB
-#: Factor for the memory that prompts take: 64G was too small for a sum of 58 GiB.
-SPARE = 1.25
-#: Largest share of a node's memory for a job; the system needs the rest.
-NODE_SHARE = 0.9
 
 
 @dataclass(frozen=True)
@@ -49,7 +45,7 @@ class MemoryNeed:
     @property
     def limit_mib(self) -> int:
         """The limit to set, in MiB, as whole GiB."""
-        return -(-int(self.sum * SPARE + RUNTIME) // _GIB) * 1024
+        return -(-int(self.sum * host_memory.PROMPTS + RUNTIME) // _GIB) * 1024
 
     @property
     def least_mib(self) -> int:
@@ -58,13 +54,8 @@ class MemoryNeed:
 
 
 def of_engine(least: int, comfortable: int, mapped: int, file_size: int, context: int) -> MemoryNeed:
-    """Calculate the need of a head or of a model's process of a router.
-
-    :param comfortable: bytes of its plan, with mapped pages.
-    :param mapped: bytes of its file that it maps. A file that is read is cached, too.
-    :param context: bytes of its whole context, on all devices.
-    """
-    return MemoryNeed(least, comfortable + max(0, file_size - mapped) + context)
+    """Calculate the need of a head or of a model's process of a router, by the sizes of C(host_memory.with_files)."""
+    return MemoryNeed(least, host_memory.with_files(comfortable, mapped, file_size, context))
 
 
 def of_worker(total: int, weights: int, largest: int, on_gpu: bool) -> MemoryNeed:
@@ -123,7 +114,7 @@ def given_mib(text: Any) -> int:
 
 def most_mib(memory_gib: float) -> int:
     """Return the largest limit on a node, in MiB as whole GiB; 0 if its memory is unknown."""
-    return int(memory_gib * NODE_SHARE) * 1024
+    return int(memory_gib * host_memory.HOST_SHARE) * 1024
 
 
 def warnings(given: int, wanted_mib: int, node_mib: int) -> list[str]:

@@ -14,6 +14,7 @@ import pytest
 from ansible_collections.herd.inference.plugins.module_utils.core.engine import arguments as engine_arguments
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
 from ansible_collections.herd.inference.plugins.module_utils.core.models.metadata import ModelMetadata, metadata_of
+from ansible_collections.herd.inference.plugins.module_utils.core.placement import host_memory
 from ansible_collections.herd.inference.plugins.module_utils.core.placement.context_search import largest_context
 from ansible_collections.herd.inference.plugins.module_utils.core.placement.from_inventory import (
     InventoryGroup,
@@ -203,6 +204,29 @@ def test_memory_limit_of_head_is_checked(limit: str, fits: bool) -> None:
     assert found["head"]["least"] < 8 * GIB
     if not fits:
         assert "raise head_server_memory_max" in found["problems"][0]
+
+
+def test_limit_of_the_head_covers_file_context_and_prompts() -> None:
+    found = plan(Q8_0, Q8_4K)
+    context = sum(device["cache"] + device["state"] for device in found["devices"])
+    need = (found["head"]["comfortable"] + context) / GIB
+    # 74.1 GiB with the file, 1.3 GiB of context, and a quarter more.
+    assert (round(need, 1), found["memory_max"]) == (75.3, "95G")
+
+
+@pytest.mark.parametrize(
+    ("need", "least", "memory", "gib"),
+    [
+        (58 * GIB, 3 * GIB, 0, 73),
+        (58 * GIB, 3 * GIB, 376 * GIB, 73),
+        # Within 90 % of the host's memory, and never below what the process needs.
+        (58 * GIB, 3 * GIB, 64 * GIB, 57),
+        (58 * GIB, 62 * GIB, 64 * GIB, 62),
+        (0, 1, 0, 1),
+    ],
+)
+def test_limit_of_a_service_is_within_its_host(need: int, least: int, memory: int, gib: int) -> None:
+    assert host_memory.service_limit_gib(need, least, memory) == gib
 
 
 @pytest.mark.parametrize(("text", "size"), [("200G", 200 * GIB), ("512M", 512 * MIB), ("1024", 1024), ("", 0)])
