@@ -67,6 +67,13 @@ class ComputeBufferRules:
 
 NEW = ComputeBufferRules(copies=4, reserves_logits=False, float_masks=False, hybrid_bug=False, copies_local=False)
 OLD = ComputeBufferRules(copies=1, reserves_logits=True, float_masks=True, hybrid_bug=True, copies_local=True)
+#: The newest build number with the rules that were measured for b7836.
+_LAST_OLD = 7900
+
+
+def is_older(release: str) -> bool:
+    """Return whether a release has the rules that were measured for b7836, as all tags before it."""
+    return release.startswith("b") and release[1:].isdigit() and int(release[1:]) <= _LAST_OLD
 
 
 def _attention(metadata: ModelMetadata, layer: LayerMetadata) -> float:

@@ -9,10 +9,10 @@ hold all of them, so each is charged with the whole file. A draft is a second mo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..models.metadata import ModelMetadata
-from .kv_cache import CacheSettings
+from .kv_cache import CacheSettings, cache_bytes, state_bytes
 
 MIB = 1 << 20
 _FLOAT, _HALF = 4, 2
@@ -30,6 +30,17 @@ class FurtherFiles:
     projector: int = 0
     adapters: tuple[int, ...] = ()
     draft: ModelMetadata | None = None
+
+
+def cache_of_draft(cache: CacheSettings) -> CacheSettings:
+    """Return the settings of a draft's cache: half precision, and the model's whole context."""
+    return replace(cache, type_k="f16", type_v="f16", drafted=0)
+
+
+def context_of_draft(draft: ModelMetadata, cache: CacheSettings) -> int:
+    """Compute the bytes of a draft's whole context. The engine copies it to the host with a prompt that it keeps."""
+    own = cache_of_draft(cache)
+    return sum(cache_bytes(draft, layer, own) + state_bytes(layer, own) for layer in draft.layers)
 
 
 def adapter_bytes(metadata: ModelMetadata, settings: CacheSettings, files: FurtherFiles) -> int:

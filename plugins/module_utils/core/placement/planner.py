@@ -154,8 +154,7 @@ class PlacementPlan:
 
 def rules_of(release: str) -> ComputeBufferRules:
     """Return the allocation rules of a release. Older tags follow the rules measured for b7836."""
-    is_old = release.startswith("b") and release[1:].isdigit() and int(release[1:]) <= 7900
-    return replace(OLD if is_old else NEW, release=release)
+    return replace(OLD if compute_buffer.is_older(release) else NEW, release=release)
 
 
 class Planner:
@@ -292,11 +291,11 @@ class Planner:
         return found
 
     def _draft(self, metadata: ModelMetadata, memory: DeviceCapacity) -> DevicePlan:
-        """Place the draft on a device. Its cache has half precision and the whole context."""
+        """Place the draft on a device."""
         return self._drafts(metadata, memory).place({self.group.head.name: len(metadata.layers)})[0]
 
     def _drafts(self, metadata: ModelMetadata, memory: DeviceCapacity) -> Planner:
-        cache = replace(self.request.cache, type_k="f16", type_v="f16", drafted=0)
+        cache = further_files.cache_of_draft(self.request.cache)
         request = replace(self.request, cache=cache, further=FurtherFiles())
         group = PlacementGroup((), replace(self.group.head, devices=(memory,)))
         return Planner(metadata, request, group, self.rules)

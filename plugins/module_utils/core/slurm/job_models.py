@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ..engine.flags import attention_kernels
 from ..errors import HerdError
 from ..placement import router_fit, router_models
 from ..placement.router_models import ModelFile
@@ -35,7 +36,8 @@ def offered(
     for one in found:
         if one.metadata is not None:
             layers, size = len(one.metadata.layers), one.metadata.file_size
-            chosen.append((Model(one.id, f"{job.folder}/{one.file}", layers, size), one, False))
+            shapes = attention_kernels.shapes_of(one.metadata.to_data())
+            chosen.append((Model(one.id, f"{job.folder}/{one.file}", layers, size, shapes), one, False))
     gpus = [{"memory_mib": node.memory_mib}] * node.gpus
     machine = router_fit.RouterHost(node.name, gpus, node.memory_gib, reserve_mib=RESERVE_MIB, memory_max=limit)
     try:

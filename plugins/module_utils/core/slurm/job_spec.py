@@ -19,6 +19,7 @@ from ..engine import device_order, router_mode
 from ..engine.command_line import CommandLine
 from ..engine.flags import guard as flag_guard
 from ..engine.flags import subject as flag_subject
+from ..engine.flags.attention_kernels import AttentionShape
 from ..errors import InvalidInputError
 from . import endpoint_registry
 
@@ -49,8 +50,9 @@ class Node:
 
 @dataclass(frozen=True)
 class Model:
-    """A model of the tier, with its id of the API. All further parameters are for a router's model.
+    """A model of the tier, with its id of the API. All parameters below attention are for a router's model.
 
+    :param attention: known shapes of its attention.
     :param devices: the engine's names of its devices; if empty, the engine chooses.
     :param split: shares of these devices.
     :param aliases: other names of the model.
@@ -62,6 +64,7 @@ class Model:
     path: str
     layers: int
     size: int
+    attention: tuple[AttentionShape, ...] = ()
     devices: Sequence[str] = ()
     split: Sequence[int] = ()
     aliases: Sequence[str] = ()
@@ -132,6 +135,12 @@ class JobSpec:
         return engine_arguments.merged(self.settings, model.settings or {})
 
 
+def _model(facts: Mapping[str, Any]) -> Model:
+    """Read a model of the specification."""
+    shapes = [[int(size) for size in shape] for shape in facts.get("attention", ())]
+    return Model(**{**facts, "attention": tuple(AttentionShape(*shape) for shape in shapes)})
+
+
 def read_job(text: str) -> JobSpec:
     """Read a job's specification."""
     try:
@@ -141,7 +150,7 @@ def read_job(text: str) -> JobSpec:
         if data["kind"] not in (ROUTER, DISTRIBUTED):
             raise ValueError(f"kind {data['kind']}")
         nodes = {str(name): Node(name=str(name), **facts) for name, facts in data.pop("nodes").items()}
-        models = tuple(Model(**facts) for facts in data.pop("models"))
+        models = tuple(_model(facts) for facts in data.pop("models"))
         timing = Timing(**{str(name): float(value) for name, value in data.pop("timing", {}).items()})
         settings = engine_arguments.merged(data.pop("settings", {}))
         return JobSpec(nodes=nodes, models=models, timing=timing, settings=settings, **data)
@@ -249,6 +258,7 @@ def head_line(
         tuple(capabilities),
         int(job.settings["context"]),
         environment=dict(job.environment or {}),
+        attention=job.models[0].attention,
     )
     warnings = flag_guard.require_clean(flag_guard.inspect(subject, ()), program)
     return EngineCommand(argv, warnings)
@@ -267,6 +277,7 @@ def router_line(job: JobSpec, program: str, manifest: Mapping[str, Any], head: N
             sleep_s=job.sleep_idle_seconds,
             devices=tuple(model.devices),
             split=tuple(model.split),
+            attention=model.attention,
         )
         for model in job.models
     ]

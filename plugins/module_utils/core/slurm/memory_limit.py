@@ -69,13 +69,17 @@ def of_worker(total: int, weights: int, largest: int, on_gpu: bool) -> MemoryNee
     return MemoryNeed(need.least, need.least + largest + weights)
 
 
-def of_distributed(plan: Mapping[str, Any], file_size: int, largest: int) -> dict[str, MemoryNeed]:
+def of_distributed(
+    plan: Mapping[str, Any], file_size: int, largest: int, draft_context: int = 0
+) -> dict[str, MemoryNeed]:
     """Calculate the need of each node of a head with workers, by name. A head without a device has an empty name.
 
     :param plan: a placement as JSON data.
+    :param file_size: bytes of the model's file, and of its draft's.
+    :param draft_context: bytes of the draft's whole context.
     """
     devices = plan["devices"]
-    context = sum(int(device["cache"]) + int(device["state"]) for device in devices)
+    context = draft_context + sum(int(device["cache"]) + int(device["state"]) for device in devices)
     head, own = plan["head"], [str(device["host"]) for device in devices if not device["endpoint"]]
     at = own[0] if own else ""
     found = {at: of_engine(int(head["least"]), int(head["comfortable"]), int(head["mapped"]), file_size, context)}

@@ -12,10 +12,12 @@ from typing import Any
 
 from ..engine import arguments as engine_arguments
 from ..engine import gpu_environment
+from ..engine.flags import attention_kernels, planned_attention
 from ..errors import InvalidInputError
 from ..models import ids as model_ids
 from ..placement import from_inventory as inventory_placement
-from ..placement import router_fit
+from ..placement import further_files, router_fit
+from ..placement.compute_buffer import is_older
 from ..placement.from_inventory import InventoryGroup
 from . import job_spec, memory_limit, queue, revision
 from .memory_limit import MemoryNeed
@@ -140,12 +142,18 @@ def _facts(host: Mapping[str, Any], port: int) -> dict[str, Any]:
     }
 
 
-def _memory(plan: Mapping[str, Any], entry: Mapping[str, Any]) -> MemoryNeed:
+def _memory(
+    plan: Mapping[str, Any], entry: Mapping[str, Any], settings: Mapping[str, Any], cluster: Cluster
+) -> MemoryNeed:
     metadata = inventory_placement.metadata_in(entry)
     if not plan["known"] or metadata is None:
         return MemoryNeed()
+    request = inventory_placement.request_of(settings, cluster.models)
+    draft = request.further.draft
+    files = metadata.file_size + (draft.file_size if draft else 0)
+    context = further_files.context_of_draft(draft, request.cache) if draft else 0
     # All nodes get the same limit.
-    needs = memory_limit.of_distributed(plan, metadata.file_size, metadata.largest).values()
+    needs = memory_limit.of_distributed(plan, files, metadata.largest, context).values()
     return MemoryNeed(max(need.least for need in needs), max(need.sum for need in needs))
 
 
@@ -160,9 +168,11 @@ def _distributed(
         # Without a GPU the head's CPU holds the layers. The plan sees that as a worker on the same host.
         workers = [head]
     group = InventoryGroup(workers, head, facts, True, job_spec.RESERVE_MIB)
-    plan = inventory_placement.plan_for(entry, group, settings, cluster.release, tier["split"], {})
+    # Other models matter as the draft only: a tier's plan compares none.
+    models = cluster.models if settings["draft"] else {}
+    plan = inventory_placement.plan_for(entry, group, settings, cluster.release, tier["split"], models)
     return {
-        "memory": _memory(plan, entry),
+        "memory": _memory(plan, entry, settings, cluster),
         "problems": plan.get("problems", []),
         "table": plan["table"],
         "split": plan.get("split") or dict(tier["split"]),
@@ -211,6 +221,36 @@ def _router(
     }
 
 
+def _attention(entry: Mapping[str, Any]) -> list[list[int]]:
+    """List the shapes of a model's attention as plain data; none without metadata."""
+    metadata = inventory_placement.metadata_in(entry)
+    shapes = attention_kernels.shapes_of(metadata.to_data()) if metadata else ()
+    return [[shape.key, shape.value, shape.ratio] for shape in shapes]
+
+
+def _attention_findings(
+    tier: Mapping[str, Any], models: Sequence[Mapping[str, Any]], cluster: Cluster, hosts: Sequence[str]
+) -> tuple[list[str], list[str]]:
+    """List what CUDA lacks for the attention of a tier's models on its hosts, as errors and as warnings.
+
+    :param models: models of the job's specification.
+    """
+    gpus = [gpu for host in hosts for gpu in cluster.hosts[host].get("herd_gpus") or ()]
+    errors: list[str] = []
+    warned: list[str] = []
+    for model in models if gpus else ():
+        found = planned_attention.problems_and_warnings(
+            [attention_kernels.AttentionShape(*shape) for shape in model["attention"]],
+            engine_arguments.merged(tier["settings"], model["settings"]),
+            gpu_environment.capabilities(gpus),
+            not is_older(cluster.release),
+            tier["nodes"] > 1,
+        )
+        errors += [f"model {model['id']}: {text}" for text in found[0]]
+        warned += [f"model {model['id']}: {text}" for text in found[1]]
+    return errors, warned
+
+
 def plan_tier(tier: Mapping[str, Any], cluster: Cluster) -> dict[str, Any]:
     """Plan a tier.
 
@@ -227,25 +267,26 @@ def plan_tier(tier: Mapping[str, Any], cluster: Cluster) -> dict[str, Any]:
         )
     is_router = tier["kind"] == job_spec.ROUTER
     plan = (_router if is_router else _distributed)(tier, cluster, hosts[: tier["nodes"]], settings)
+    data = _data(tier, cluster, plan, hosts)
+    errors, warned = _attention_findings(tier, data["models"], cluster, hosts)
     need: MemoryNeed = plan["memory"]
     node_mib = memory_limit.most_mib(min(float(cluster.hosts[host].get("herd_memory_gib") or 0) for host in hosts))
     memory_mib = min(need.limit_mib, node_mib or need.limit_mib)
     everywhere = len(hosts) == tier["nodes"]
-    found = [f"tier {tier['name']}: {text}" for text in plan["problems"]]
+    found = [f"tier {tier['name']}: {text}" for text in (*plan["problems"], *errors)]
     given_mib = memory_limit.given_mib(tier["memory"])
     if given_mib and given_mib < need.least_mib:
         found.append(
             f"tier {tier['name']}: expected a memory limit of at least {need.least_mib} MiB, found {tier['memory']}: "
             f"Slurm would kill it; the plan says {memory_mib // 1024}G."
         )
-    warnings = memory_limit.warnings(given_mib, need.limit_mib, node_mib)
+    warnings = [*warned, *memory_limit.warnings(given_mib, need.limit_mib, node_mib)]
     limits = {
         "memory": str(tier["memory"] or f"{memory_mib // 1024}G"),
         "nodelist": hosts if everywhere else [],
         "exclude": [] if everywhere else sorted(set(cluster.hosts) - set(hosts)),
         "account": tier["account"] or cluster.account,
     }
-    data = _data(tier, cluster, plan, hosts)
     fingerprint = revision.fingerprint(data, {**limits, **{name: tier[name] for name in _IN_SCRIPT}})
     return {
         "name": tier["name"],
@@ -281,6 +322,7 @@ def _model(tier: Mapping[str, Any], key: str, cluster: Cluster, plan: Mapping[st
         "path": f"{cluster.paths['models']}/{entry['file']}",
         "layers": int(entry["layers"]),
         "size": int(entry.get("size") or entry.get("size_estimate") or 0),
+        "attention": _attention(entry),
         "devices": placed.get("devices", []),
         "split": placed.get("split", []),
         "aliases": [str(alias) for alias in preset.get("aliases") or ()],

@@ -56,6 +56,7 @@ def test_found_models_that_fit_are_offered_with_the_named_ones() -> None:
     assert notes == []
     assert found[1].path == "/scratch/ai/models/x/small.gguf"
     assert (found[1].layers, list(found[1].devices)) == (8, ["CUDA0"])
+    assert [shape.ratio for shape in found[1].attention] == [5]
     # The first shard names the model.
     assert offered(tier, ModelFile("s-00001-of-00002.gguf", small(8)))[0] == [STRAND, "s"]
 

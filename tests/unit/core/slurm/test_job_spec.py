@@ -54,6 +54,8 @@ def job(**changes: Any) -> job_spec.JobSpec:
         {"kind": "vllm"},
         {"nodes": 5},
         {"models": [{"id": "x"}]},
+        {"models": [{"id": "x", "path": "/x", "layers": 1, "size": 1, "attention": [[128, 128]]}]},
+        {"models": [{"id": "x", "path": "/x", "layers": 1, "size": 1, "attention": 5}]},
         {"unheard_of": 1},
         {"timing": {"grace": "soon"}},
     ],
@@ -181,3 +183,24 @@ def test_router_command_has_presets_for_its_models() -> None:
     assert "[OR1-Behemoth]" in line.presets
     assert "sleep-idle-seconds = 600" in line.presets
     assert line.environment["LLAMA_ARG_API_KEY_FILE"] == "/etc/herd/tiers/api-keys"
+
+
+WIDE = {"id": "wide", "path": "/x/wide.gguf", "layers": 80, "size": 1, "attention": [[512, 512, 2]]}
+V100 = {name: {**facts, "capabilities": ["7.0"]} for name, facts in data()["nodes"].items()}
+
+
+def test_head_without_an_attention_kernel_does_not_start() -> None:
+    with pytest.raises(InvalidInputError, match="attention-without-kernel"):
+        line_of(models=[WIDE], nodes=V100)
+    # Other GPUs have the kernel.
+    assert line_of(models=[WIDE]).warnings == line_of().warnings
+
+
+def test_router_without_an_attention_kernel_does_not_start() -> None:
+    on = job(kind="router", models=[{**WIDE, "settings": {"flash_attention": "on"}}], nodes=V100)
+    head, _workers = job_spec.assign_nodes(on, ["vasp-02"])
+    with pytest.raises(InvalidInputError, match="attention-without-kernel"):
+        job_spec.router_line(on, "/x/bin/llama-server", MANIFEST, head, "/x/models.ini")
+    auto = job(kind="router", models=[WIDE], nodes=V100)
+    warnings = job_spec.router_line(auto, "/x/bin/llama-server", MANIFEST, head, "/x/models.ini").warnings
+    assert any("attention-without-kernel" in warning for warning in warnings)

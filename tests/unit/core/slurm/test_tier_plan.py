@@ -15,7 +15,10 @@ import pytest
 import yaml
 
 from ansible_collections.herd.inference.plugins.filter.tier_plan import DEFAULTS, tier_plan
+from ansible_collections.herd.inference.plugins.module_utils.core.models.metadata import metadata_of
 from ansible_collections.herd.inference.plugins.module_utils.core.slurm import job_spec
+from tests.engine.generated.attention import llama
+from tests.engine.generated.model import Dense, header_of
 
 ROOT = Path(__file__).parents[4]
 GPU = {"name": "Tesla V100S-PCIE-32GB", "compute_capability": "7.0", "memory_mib": 32768}
@@ -60,13 +63,26 @@ def hosts(gpus: int, memory: int) -> dict[str, dict[str, Any]]:
     }
 
 
-def plan(site: str, change: Any = None) -> dict[str, Any]:
-    """Plan the tiers of an inventory after a change."""
+def small_model(name: str, dense: Dense) -> dict[str, dict[str, Any]]:
+    """Describe a generated model as an entry of herd_models."""
+    metadata = metadata_of(header_of(llama(name, dense)))
+    return {name: {"file": f"{name}.gguf", "layers": dense.layers, "metadata": metadata.to_data()}}
+
+
+#: Attention with 512 values for each head: 0c1e57098 has kernels for it, on a V100 only for a ratio of 4.
+WIDE = small_model("wide", Dense(9, 1024, 4, 2, 512, 1536))
+
+
+def plan(
+    site: str, change: Any = None, more: dict[str, dict[str, Any]] | None = None, release: str = "0c1e57098"
+) -> dict[str, Any]:
+    """Plan the tiers of an inventory after a change, also with more models."""
     tiers = read(f"inventory/{site}/group_vars/all/tiers.yml")["herd_tiers"]
     if change:
         change({tier["name"]: tier for tier in tiers})
     machines = hosts(0, 4) if site == "lab_slurm" else hosts(1, 376)
-    return tier_plan(tiers, machines, sorted(machines), models(site), "0c1e57098", "llama", 50052, PATHS)
+    entries = {**models(site), **(more or {})}
+    return tier_plan(tiers, machines, sorted(machines), entries, release, "llama", 50052, PATHS)
 
 
 def test_tiers_of_the_documents_are_planned() -> None:
@@ -285,3 +301,81 @@ def test_specification_of_a_router_has_folder_and_presets() -> None:
 def test_plan_without_a_scan_has_only_named_models() -> None:
     limits = plan("beefcake2_slurm", lambda tiers: tiers["fast"].update(scan=False))["tiers"]["fast"]["limits"]
     assert limits["memory"] == "28G"
+
+
+@pytest.mark.parametrize(
+    ("settings", "release", "is_refused"),
+    [
+        ({}, "0c1e57098", True),
+        ({"flash_attention": "on"}, "0c1e57098", True),
+        ({"flash_attention": "off"}, "0c1e57098", False),
+        ({"flash_attention": "off"}, "b7836", False),
+    ],
+)
+def test_distributed_tier_without_an_attention_kernel_is_refused(
+    settings: dict[str, Any], release: str, is_refused: bool
+) -> None:
+    change = {"models": ["wide"], "settings": settings, "split": {}}
+    found = plan("beefcake2_slurm", lambda tiers: tiers["reasoning"].update(change), WIDE, release)
+    words = "key heads of 512, value heads of 512 and 2 query heads for each on a GPU of compute capability 7.0"
+    assert any(words in text and "attention-without-kernel" in text for text in found["problems"]) is is_refused
+    assert bool(found["problems"]) is is_refused
+    assert (words in found["text"]) is is_refused
+
+
+def test_attention_with_a_kernel_is_planned() -> None:
+    change = {"models": ["wide"], "settings": {}, "split": {}}
+    more = small_model("wide", Dense(9, 1024, 8, 2, 512, 1536))
+    assert plan("beefcake2_slurm", lambda tiers: tiers["reasoning"].update(change), more)["problems"] == []
+    old = plan("beefcake2_slurm", lambda tiers: tiers["reasoning"].update(change), more, "b7836")
+    assert any("4 query heads" in text for text in old["problems"])
+
+
+@pytest.mark.parametrize(("flash", "key"), [("on", "problems"), ("auto", "warnings")])
+def test_router_tier_is_judged_by_the_settings_of_each_model(flash: str, key: str) -> None:
+    def change(tiers: dict[str, Any]) -> None:
+        tiers["fast"]["models"].append("wide")
+        tiers["fast"].update(presets={"wide": {"settings": {"flash_attention": flash}}})
+
+    found = plan("beefcake2_slurm", change, WIDE)
+    assert [text for text in found[key] if "tier fast: model wide: " in text and "attention-without-kernel" in text]
+    assert not [text for text in found["problems"] if flash == "auto"]
+
+
+def test_job_of_a_tier_knows_the_attention_of_its_models() -> None:
+    found = plan("beefcake2_slurm")["tiers"]
+    job = job_spec.read_job(json.dumps(found["reasoning"]["data"]))
+    assert [str(shape) for shape in job.models[0].attention] == [
+        "key heads of 128, value heads of 128 and 8 query heads for each"
+    ]
+
+
+DRAFT_TIER = {"draft": {"file": "/scratch/ai/models/small.gguf", "tokens": 4}}
+
+
+def test_draft_of_a_distributed_tier_is_planned_on_the_heads_gpu() -> None:
+    def change(tiers: dict[str, Any], **settings: Any) -> None:
+        tiers["reasoning"].update(memory="", split={})
+        tiers["reasoning"]["settings"].update(context=65536, **settings)
+
+    more = small_model("small", Dense(4, 1024, 8, 2, 128, 4096))
+    plain = plan("beefcake2_slurm", change, more)
+    found = plan("beefcake2_slurm", lambda tiers: change(tiers, **DRAFT_TIER), more)
+    assert found["problems"] == []
+    tier, without = found["tiers"]["reasoning"], plain["tiers"]["reasoning"]
+    assert "CUDA0: " in tier["table"] and "of the total for projector, adapters and draft" in tier["table"]
+    # The file of the draft (at least 100 MiB), its context of 65536 tokens (1 GiB), and a quarter more.
+    assert tier["memory_mib"] - without["memory_mib"] >= 1.25 * (1024 + 100) - 1024
+    job = job_spec.read_job(json.dumps(tier["data"]))
+    head, workers = job_spec.assign_nodes(job, ["vasp-01", "vasp-03"])
+    placed = job_spec.devices(job, head, workers, {"vasp-03": 50052})
+    argv = job_spec.head_argv(job, "/x/llama-server", ["--spec-type", "--load-mode"], placed, head.address)
+    assert argv[argv.index("--spec-draft-model") + 1] == "/scratch/ai/models/small.gguf"
+    assert argv[argv.index("--spec-draft-device") + 1] == "CUDA0"
+
+
+def test_draft_of_a_tier_without_an_entry_is_refused() -> None:
+    found = plan("beefcake2_slurm", lambda tiers: tiers["reasoning"]["settings"].update(DRAFT_TIER))
+    assert any("an entry of herd_models with the file small.gguf of the draft" in text for text in found["problems"])
+    router = plan("beefcake2_slurm", lambda tiers: tiers["fast"]["settings"].update(DRAFT_TIER))
+    assert any("a router takes no draft" in text for text in router["problems"])

@@ -39,6 +39,11 @@ def inspect(subject: Subject, accepted: Collection[str] = ()) -> list[Finding]:
     return [_finding(rule, hit, accepted) for rule in rules for hit in rule.check(subject)]
 
 
+def inspect_rule(subject: Subject, rule_id: str) -> list[Finding]:
+    """Apply one rule to a command line."""
+    return [_finding(rule, hit, ()) for rule in RULES if rule.id == rule_id for hit in rule.check(subject)]
+
+
 def require_clean(found: Sequence[Finding], program: str) -> list[str]:
     """Raise all errors in one sentence; otherwise return one sentence for each warning."""
     errors = named(ERROR, found)
