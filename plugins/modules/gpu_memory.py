@@ -12,6 +12,7 @@ version_added: 0.1.0
 description:
   - Reads C(nvidia-smi -q -x), the compute capability from C(nvidia-smi --query-gpu), and the NUMA node from the
     kernel. A value that the driver, the card or the user's permissions do not provide is null.
+  - A lost GPU is an error if O(ids) names it, or names none. Otherwise, a warning names it.
   - Compares the memory in use with thresholds. The defaults are those of the beefcake2 cluster.
   - Waits until each GPU has O(wait_for_free_mib) free, and shows the progress.
 author: herd.inference contributors (@herd-inference)
@@ -21,7 +22,8 @@ attributes:
     details: Does not wait in check mode.
 options:
   ids:
-    description: Index or UUID of each GPU to read, as in C(herd_gpus). Empty reads all GPUs of the host.
+    description: >-
+      Index, UUID or PCI bus id of each GPU to read, as in C(herd_gpus). Empty reads all GPUs of the host.
     type: list
     elements: str
     default: []
@@ -100,6 +102,14 @@ free_bytes:
   type: list
   elements: int
   sample: [34085011456]
+lost:
+  description: GPUs of the host that the driver lists and cannot use.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name: {description: Index and PCI bus id if known, returned: always, type: str, sample: "GPU 3 (0000:5f:00.0)"}
+    reason: {description: The words of nvidia-smi, returned: always, type: str, sample: Unknown Error}
 gpus:
   description: The GPUs. The suffix of a name is its unit. An unknown value is null.
   returned: success
@@ -157,11 +167,7 @@ _LEVELS = ("below", "good", "acceptable", "critical")
 
 def read_report(timeout: float) -> nvidia_smi_report.GpuReport:
     """Return the present report of nvidia-smi."""
-    status, output = nvidia_smi.run(nvidia_smi_report.QUERY, timeout)
-    problem = nvidia_smi_report.failure(status, output)
-    if problem:
-        raise problem
-    return nvidia_smi_report.parse(output)
+    return nvidia_smi_report.read(*nvidia_smi.run(nvidia_smi_report.QUERY, timeout))
 
 
 def wait(
@@ -173,7 +179,7 @@ def wait(
     """
     wanted, end = params["wait_for_free_mib"], time.monotonic() + params["wait_timeout"]
     while True:
-        gpus = nvidia_smi_report.select(report.gpus, params["ids"])
+        gpus = nvidia_smi_report.select(report, params["ids"])
         free = nvidia_smi_report.least_free(gpus)
         if free is not None and free >= wanted:
             return report
@@ -193,12 +199,12 @@ def describe(
     params: dict[str, Any], report: nvidia_smi_report.GpuReport, limits: nvidia_smi_report.GpuMemoryLimits
 ) -> dict[str, Any]:
     """Return the state of the chosen GPUs."""
-    gpus = nvidia_smi_report.select(report.gpus, params["ids"])
-    status, output = nvidia_smi.run(nvidia_smi_report.CAPABILITY_QUERY, params["timeout"])
-    capabilities = nvidia_smi_report.parse_capabilities(output) if status == 0 else {}
+    _status, output = nvidia_smi.run(nvidia_smi_report.CAPABILITY_QUERY, params["timeout"])
+    report = nvidia_smi_report.with_capabilities(report, output)
+    gpus = nvidia_smi_report.select(report, params["ids"])
     devices = [nvidia_smi_report.sysfs_name(gpu.pci_bus_id) for gpu in gpus]
     nodes = [numa.device_node(nvidia_smi.numa_node(device)) for device in devices]
-    found = [nvidia_smi_report.describe(gpu, limits, capabilities, node) for gpu, node in zip(gpus, nodes)]
+    found = [nvidia_smi_report.describe(gpu, limits, node) for gpu, node in zip(gpus, nodes)]
     levels = [gpu["level"] for gpu in found if gpu["level"] in _LEVELS]
     return {
         "available": bool(found),
@@ -207,6 +213,8 @@ def describe(
         "level": max(levels, key=_LEVELS.index) if levels else "unknown",
         "free_bytes": [gpu["free_bytes"] for gpu in found],
         "gpus": found,
+        "lost": [{"name": each.name, "reason": each.reason} for each in report.lost],
+        "warnings": nvidia_smi_report.warnings(report),
     }
 
 
@@ -216,7 +224,7 @@ def result(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         params["target_from_gib"], params["target_to_gib"], params["critical_gib"]
     )
     wanted = params["wait_for_free_mib"]
-    nothing = {"available": False, "driver": "", "level": "unknown", "free_bytes": [], "gpus": []}
+    nothing = {"available": False, "driver": "", "level": "unknown", "free_bytes": [], "gpus": [], "lost": []}
     try:
         report = read_report(params["timeout"])
         if not report.gpus:
@@ -225,7 +233,7 @@ def result(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         if params["required"] or wanted:
             raise
         return {**nothing, "reason": str(error), "must_wait": False, "progress_file": ""}
-    free = nvidia_smi_report.least_free(nvidia_smi_report.select(report.gpus, params["ids"]))
+    free = nvidia_smi_report.least_free(nvidia_smi_report.select(report, params["ids"]))
     must_wait = bool(wanted) and (free is None or free < wanted)
     path = PROGRESS if os.access(PROGRESS.parent, os.W_OK) else None
     if must_wait and not check_mode:

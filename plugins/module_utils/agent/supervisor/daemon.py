@@ -163,6 +163,7 @@ class Agent:
             head=self._observe_head(now, table, reason),
             router=self.router.step(now, table, reason),
             gpus=self.gpus.readings,
+            lost_gpus=self.gpus.lost,
             disks=self.disks.readings,
         )
         self.published = heartbeat.write(self._heartbeat)

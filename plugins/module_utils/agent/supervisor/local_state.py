@@ -21,7 +21,7 @@ from ...core.host import proc_net
 from ...core.supervision import heartbeat
 from ...core.supervision.observations import HeadObservation
 from ...core.text import plain
-from ..common import command
+from ..common import command, gpus
 
 PROC = Path("/proc")
 #: Seconds between two queries of systemd: for a loaded unit, and for one that is not installed.
@@ -201,7 +201,7 @@ class Protocols:
         return self._known.get(release, "")
 
 
-def of_gpus(gpus: Sequence[nvidia_smi_report.Gpu]) -> tuple[heartbeat.Gpu, ...]:
+def of_gpus(found: Sequence[nvidia_smi_report.Gpu]) -> tuple[heartbeat.Gpu, ...]:
     """Return the GPUs that nvidia-smi reports, as a heartbeat holds them."""
 
     def known(number: int | None) -> int:
@@ -213,7 +213,7 @@ def of_gpus(gpus: Sequence[nvidia_smi_report.Gpu]) -> tuple[heartbeat.Gpu, ...]:
             plain(gpu.name),
             *map(known, (gpu.used_mib, gpu.total_mib, gpu.temperature_c, gpu.utilisation_percent)),
         )
-        for gpu in gpus
+        for gpu in found
     )
 
 
@@ -225,19 +225,20 @@ class Gpus:
     def __init__(self) -> None:
         self.program = shutil.which("nvidia-smi")
         self.readings: tuple[heartbeat.Gpu, ...] = ()
+        self.lost: tuple[heartbeat.LostGpu, ...] = ()
 
     def run(self) -> None:
         """Read the GPUs periodically; return only without nvidia-smi."""
         while self.program:
-            self.readings = self.ask()
+            self.refresh()
             time.sleep(self.EVERY_S)
 
-    def ask(self) -> tuple[heartbeat.Gpu, ...]:
+    def refresh(self) -> None:
         """Read the GPUs once; none if the driver is broken, which the module gpu_memory explains."""
-        status, text = command.run([self.program or "nvidia-smi", *nvidia_smi_report.QUERY])
-        if nvidia_smi_report.failure(status, text) is not None:
-            return ()
         try:
-            return of_gpus(nvidia_smi_report.parse(text).gpus)
+            report = gpus.read(self.program or "nvidia-smi")
         except HerdError:
-            return ()
+            self.readings, self.lost = (), ()
+            return
+        self.readings = of_gpus(report.gpus)
+        self.lost = tuple(heartbeat.LostGpu(plain(each.name), plain(each.reason)) for each in report.lost)

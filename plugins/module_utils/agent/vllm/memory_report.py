@@ -9,16 +9,13 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ...core.errors import NotFoundError, reason_of
+from ...core.errors import HerdError, NotFoundError, reason_of
 from ...core.vllm import catalogue, memory_plan
 from ...core.vllm.memory_plan import EngineMemorySettings, GpuKind, MemoryPlan
 from ...core.vllm.planning import engine_report
 from ...core.vllm.planning import entry as plan_entry
-from ..common import command
+from ..common import gpus
 from . import checkpoint_folder
-
-#: The smallest GPU of the node decides.
-_QUERY = ("nvidia-smi", "--query-gpu=memory.total,compute_cap,name", "--format=csv,noheader,nounits")
 
 
 class MemoryReport:
@@ -56,15 +53,15 @@ class MemoryReport:
         """
         if self._report.cache is None:
             return
-        gpus = _gpus()
-        if gpus is None:
+        kind = _gpus()
+        if kind is None:
             return
-        found = self._plan(gpus)
+        found = self._plan(kind)
         log(f"memory plan: {found.sentence()}")
         for sentence in engine_report.compare(found, self._report):
             log(f"memory plan: {sentence}")
 
-    def _plan(self, gpus: GpuKind) -> MemoryPlan:
+    def _plan(self, kind: GpuKind) -> MemoryPlan:
         path = Path(self._source)
         folder = path if path.is_absolute() else checkpoint_folder.find(self._hub_cache, self._source)
         published = catalogue.by_id(self._source)
@@ -76,14 +73,18 @@ class MemoryReport:
         else:
             raise NotFoundError(f"the files of {self._source}", "none", "download the model")
         settings = plan_entry.with_arguments(EngineMemorySettings(), self._arguments)
-        return memory_plan.plan(shape, weights, gpus, self._tensor_parallel, settings)
+        return memory_plan.plan(shape, weights, kind, self._tensor_parallel, settings)
 
 
 def _gpus() -> GpuKind | None:
-    """Return the node's GPU with the least memory; None without one."""
-    found = []
-    for line in command.capture(_QUERY).out.splitlines():
-        memory, capability, name = ([part.strip() for part in line.split(",", 2)] + ["", ""])[:3]
-        if memory.isdigit() and capability and len(memory) < 10:
-            found.append(memory_plan.gpu_kind(name, int(memory), capability))
+    """Return the node's GPU with the least memory; None without one. A broken driver is vLLM's to report."""
+    try:
+        report = gpus.read_with_capabilities()
+    except HerdError:
+        return None
+    found = [
+        memory_plan.gpu_kind(gpu.name, gpu.total_mib, gpu.compute_capability)
+        for gpu in report.gpus
+        if gpu.total_mib and gpu.compute_capability
+    ]
     return min(found, key=lambda gpu: gpu.memory_bytes, default=None)

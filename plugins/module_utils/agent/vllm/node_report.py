@@ -23,7 +23,7 @@ from ...core.vllm.job import command as rank_command
 from ...core.vllm.job import ports
 from ...core.vllm.job import run as job_run
 from ...core.vllm.job import spec as job_spec
-from ..common import command
+from ..common import gpus
 from ..supervisor import local_state
 from . import job_files, leftovers
 
@@ -155,9 +155,12 @@ def check_gpus(spec: job_spec.JobSpec) -> None:
     program = shutil.which("nvidia-smi")
     if spec.device != job_spec.CUDA or not program:
         return
-    status, text = command.run([program, *environment.GPU_QUERY], _GPU_S)
-    if status == 0 and spec.vllm_release:
-        environment.check_node(spec.vllm_release, text, spec.gpus_per_node)
+    if spec.vllm_release:
+        report = None
+        with suppress(HerdError):
+            report = gpus.read_with_capabilities(program, _GPU_S)
+        if report is not None:
+            environment.check_node(spec.vllm_release, report, spec.gpus_per_node)
     visible = [one for one in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if one]
     count = len(visible) or spec.gpus_per_node
     if count < spec.gpus_per_node:

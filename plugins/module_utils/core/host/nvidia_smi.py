@@ -11,18 +11,20 @@ C(Insufficient Permissions) or C(GPU requires reset), with or without brackets.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
-from xml.etree import ElementTree
 
 from ..errors import HerdError, InvalidInputError, NotFoundError, RemoteFailureError
+from ..text import plain
+from .hardware import nvidia_smi_text as smi_text
 
 MIB = 1 << 20
 QUERY = ("-q", "-x")
 CAPABILITY_QUERY = ("--query-gpu=uuid,compute_cap", "--format=csv,noheader")
-_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
-_END = "</nvidia_smi_log>"
+_LOST_REMEDY = "look for Xid 79 in dmesg, restart this host, and check the card's slot"
+# What a driver says of a GPU that it cannot use, in place of its values.
+_LOST_WORDS = frozenset(("GPU is lost", "ERR!", "Unknown Error", "GPU requires reset"))
 # Exit statuses of nvidia-smi's manual, "RETURN VALUE"; 18 is NVML_ERROR_LIB_RM_VERSION_MISMATCH of nvml.h.
 _SUCCESS, _BAD_FIELD, _NO_DEVICE, _NO_DRIVER, _NO_LIBRARY, _INFOROM, _LOST, _MISMATCH = 0, 2, 6, 9, 12, 14, 15, 18
 
@@ -70,6 +72,7 @@ class Gpu:
     mig: bool
     mig_devices: tuple[MigDevice, ...] = ()
     processes: tuple[GpuProcess, ...] = ()
+    compute_capability: str = ""
 
 
 @dataclass(frozen=True)
@@ -101,66 +104,71 @@ class GpuMemoryLimits:
 
 
 @dataclass(frozen=True)
+class LostGpu:
+    """A GPU that nvidia-smi cannot describe.
+
+    :ivar index: None if it cannot be concluded.
+    :ivar reason: the words of nvidia-smi.
+    """
+
+    index: int | None
+    uuid: str
+    pci_bus_id: str
+    reason: str
+
+    @property
+    def name(self) -> str:
+        """Name the GPU as its messages do: C(GPU 3 (0000:5f:00.0))."""
+        number = "" if self.index is None else f" {self.index}"
+        slot = self.pci_bus_id or self.uuid
+        return f"GPU{number} ({slot})" if slot else f"GPU{number}"
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
+
+
+@dataclass(frozen=True)
 class GpuReport:
-    """The driver and GPUs of a host."""
+    """The driver and GPUs of a host.
+
+    :ivar lost: GPUs that the driver lists and cannot use.
+    :ivar doubt: why the report may be incomplete; usually empty.
+    """
 
     driver: str
     gpus: tuple[Gpu, ...] = ()
+    lost: tuple[LostGpu, ...] = ()
+    doubt: str = ""
 
 
-def _number(text: str | None) -> float | None:
-    """Return the number of a value with its unit, or None for a word."""
-    found = _NUMBER.match((text or "").strip().strip("[]").strip())
-    return float(found.group()) if found else None
-
-
-def _whole(text: str | None) -> int | None:
-    number = _number(text)
-    return None if number is None else int(number)
-
-
-def _text(element: ElementTree.Element, path: str) -> str:
-    return (element.findtext(path) or "").strip()
-
-
-def _said(element: ElementTree.Element, path: str) -> str:
-    """Return a word, or empty for a missing value."""
-    word = _text(element, path)
-    return "" if word.strip("[]") in ("N/A", "Not Supported", "Unknown Error", "Insufficient Permissions") else word
-
-
-def _first(element: ElementTree.Element, *paths: str) -> float | None:
-    """Return the first number among elements whose names depend on the driver."""
-    return next((found for found in (_number(_text(element, path)) for path in paths) if found is not None), None)
-
-
-def _processes(gpu: ElementTree.Element) -> tuple[GpuProcess, ...]:
+def _processes(block: str) -> tuple[GpuProcess, ...]:
     found = []
-    for process in gpu.iterfind("processes/process_info"):
-        pid = _whole(_text(process, "pid"))
+    for process in smi_text.elements(smi_text.element(block, "processes") or "", "process_info"):
+        pid = smi_text.whole(process, "pid")
         if pid is not None:
             # Arguments of a process may contain secrets.
-            name = _said(process, "process_name").split(" ", 1)[0]
-            found.append(GpuProcess(pid, name, _said(process, "type"), _whole(_text(process, "used_memory"))))
+            name = smi_text.word(process, "process_name").strip().split(" ", 1)[0]
+            used = smi_text.whole(process, "used_memory")
+            found.append(GpuProcess(pid, name, smi_text.word(process, "type"), used))
     return tuple(found)
 
 
-def _mig_devices(gpu: ElementTree.Element) -> tuple[MigDevice, ...]:
+def _mig_devices(text: str) -> tuple[MigDevice, ...]:
     return tuple(
         MigDevice(
-            _whole(_text(device, "index")) or 0,
-            _whole(_text(device, "gpu_instance_id")),
-            _whole(_text(device, "compute_instance_id")),
-            *(_whole(_text(device, f"fb_memory_usage/{kind}")) for kind in ("total", "used", "free")),
+            smi_text.whole(device, "index") or 0,
+            smi_text.whole(device, "gpu_instance_id"),
+            smi_text.whole(device, "compute_instance_id"),
+            *(smi_text.whole(device, f"fb_memory_usage/{kind}") for kind in ("total", "used", "free")),
         )
-        for device in gpu.iterfind("mig_devices/mig_device")
+        for device in smi_text.elements(text, "mig_device")
     )
 
 
-def _uncorrected(gpu: ElementTree.Element) -> int | None:
+def _uncorrected(block: str) -> int | None:
     """Return the uncorrected errors since the driver was loaded. Drivers since 2019 count them by kind."""
     counts = [
-        _whole(_text(gpu, f"ecc_errors/volatile/{path}"))
+        smi_text.whole(block, f"ecc_errors/volatile/{path}")
         for path in ("double_bit/total", "sram_uncorrectable", "sram_uncorrectable_parity",
                      "sram_uncorrectable_secded", "dram_uncorrectable")
     ]  # fmt: skip
@@ -168,60 +176,156 @@ def _uncorrected(gpu: ElementTree.Element) -> int | None:
     return sum(known) if known else None
 
 
-def _gpu(index: int, element: ElementTree.Element) -> Gpu:
-    ecc = _said(element, "ecc_mode/current_ecc")
-    memory = {kind: _whole(_text(element, f"fb_memory_usage/{kind}")) for kind in ("total", "reserved", "used", "free")}
+def _gpu(index: int, block: smi_text.GpuBlock) -> Gpu:
+    text = block.text
+    ecc = smi_text.word(text, "ecc_mode/current_ecc")
+    memory = {kind: smi_text.whole(text, f"fb_memory_usage/{kind}") for kind in ("total", "reserved", "used", "free")}
     return Gpu(
         index=index,
-        uuid=_said(element, "uuid"),
-        name=_said(element, "product_name"),
-        pci_bus_id=_said(element, "pci/pci_bus_id") or str(element.get("id", "")),
-        architecture=_said(element, "product_architecture"),
+        uuid=smi_text.word(text, "uuid"),
+        name=smi_text.word(text, "product_name"),
+        pci_bus_id=smi_text.word(text, "pci/pci_bus_id") or block.pci_bus_id,
+        architecture=smi_text.word(text, "product_architecture"),
         total_mib=memory["total"],
         reserved_mib=memory["reserved"],
         used_mib=memory["used"],
         free_mib=memory["free"],
-        utilisation_percent=_whole(_text(element, "utilization/gpu_util")),
-        temperature_c=_whole(_text(element, "temperature/gpu_temp")),
-        power_w=_first(
-            element,
+        utilisation_percent=smi_text.whole(text, "utilization/gpu_util"),
+        temperature_c=smi_text.whole(text, "temperature/gpu_temp"),
+        power_w=smi_text.number(
+            text,
             "gpu_power_readings/instant_power_draw",
             "gpu_power_readings/power_draw",
             "power_readings/power_draw",
         ),
         ecc={"Enabled": True, "Disabled": False}.get(ecc),
-        ecc_uncorrected=_uncorrected(element),
-        mig=_text(element, "mig_mode/current_mig") == "Enabled",
-        mig_devices=_mig_devices(element),
-        processes=_processes(element),
+        ecc_uncorrected=_uncorrected(text),
+        mig=smi_text.element(text, "mig_mode/current_mig") == "Enabled",
+        mig_devices=_mig_devices(block.mig_devices),
+        processes=_processes(text),
     )
 
 
-def parse(xml: str) -> GpuReport:
-    """Read the output of C(nvidia-smi -q -x), which may contain warnings around the XML."""
-    start, end = xml.find("<nvidia_smi_log"), xml.rfind(_END)
-    try:
-        if start < 0 or end < 0:
-            raise ElementTree.ParseError("no nvidia_smi_log in it")
-        root = ElementTree.fromstring(xml[start : end + len(_END)])
-    except ElementTree.ParseError as error:
+def _fault(block: smi_text.GpuBlock) -> str:
+    """Return why a description is of no usable GPU; empty for a usable one."""
+    for path in ("uuid", "fb_memory_usage/total"):
+        found = smi_text.element(block.text, path)
+        if found is not None and found.strip("[]") in _LOST_WORDS:
+            return found.strip("[]")
+    missing = [
+        path.split("/")[0] for path in ("uuid", "fb_memory_usage/total") if not smi_text.element(block.text, path)
+    ]
+    if missing or not block.is_complete:
+        return f"nvidia-smi's description of it is damaged{f' (no {missing[0]})' if missing else ''}"
+    return ""
+
+
+def _lost_index(handle: smi_text.LostHandle, slots: Sequence[tuple[int, ...] | None]) -> int | None:
+    """Return the index of a GPU without a description: nvidia-smi counts in the order of PCI bus ids."""
+    slot = smi_text.pci_slot(handle.pci_bus_id)
+    if handle.index is not None or slot is None or None in slots:
+        return handle.index
+    return sum(other < slot for other in slots if other is not None)
+
+
+def _lost_gpus(handles: Sequence[smi_text.LostHandle], found: Sequence[smi_text.GpuBlock]) -> list[LostGpu]:
+    slots = [smi_text.pci_slot(each.pci_bus_id) for each in (*found, *handles)]
+    return [LostGpu(_lost_index(handle, slots), "", handle.pci_bus_id, handle.reason) for handle in handles]
+
+
+def parse(output: str) -> GpuReport:
+    """Read the output of C(nvidia-smi -q -x), in which other lines and damaged descriptions may stand.
+
+    A GPU without a description keeps its index: the others are not counted anew.
+    """
+    found = smi_text.blocks(output)
+    described = {smi_text.pci_slot(block.pci_bus_id) for block in found}
+    handles = [
+        handle
+        for handle in smi_text.lost_handles(output)
+        if handle.pci_bus_id == "" or smi_text.pci_slot(handle.pci_bus_id) not in described
+    ]
+    lost = _lost_gpus(handles, found)
+    taken = {each.index for each in lost}
+    indexes = [index for index in range(len(found) + len(lost)) if index not in taken]
+    gpus = []
+    for index, block in zip(indexes, found):
+        fault = _fault(block)
+        if fault:
+            lost.append(LostGpu(index, smi_text.word(block.text, "uuid"), block.pci_bus_id, fault))
+        else:
+            gpus.append(_gpu(index, block))
+    attached = smi_text.whole(output, "attached_gpus")
+    if attached is None and not found:
         raise RemoteFailureError(
-            "nvidia-smi -q -x to print XML", f"{error} ({xml.strip()[:100]!r})", "run it by hand on that host"
-        ) from error
-    gpus = tuple(_gpu(index, element) for index, element in enumerate(root.iterfind("gpu")))
-    return GpuReport(_said(root, "driver_version"), gpus)
+            "nvidia-smi -q -x to print XML", f"{output.strip()[:100]!r}", "run it by hand on that host"
+        )
+    known = len(gpus) + len(lost)
+    doubt = ""
+    if attached is not None and attached > known:
+        doubt = f"nvidia-smi counts {attached} GPUs and describes {known}, so an index may mean another GPU"
+    return GpuReport(smi_text.word(output, "driver_version"), tuple(gpus), tuple(lost), doubt)
+
+
+def read(status: int, output: str) -> GpuReport:
+    """Read what C(nvidia-smi -q -x) printed, whatever its exit status is, if it describes a usable GPU.
+
+    :param output: both of its outputs.
+    :raises HerdError: if it describes none, with the cause.
+    """
+    if not smi_text.blocks(output):
+        problem = failure(status, output)
+        if problem is not None:
+            raise problem
+        return parse(output)
+    report = parse(output)
+    if not report.gpus:
+        raise lost_error(report.lost)
+    if status not in (_SUCCESS, _INFOROM) and not report.lost:
+        return replace(report, doubt=report.doubt or f"nvidia-smi ended with exit status {status}")
+    return report
+
+
+def lost_error(lost: Sequence[LostGpu]) -> RemoteFailureError:
+    """Return the error of GPUs that are needed and lost."""
+    return RemoteFailureError(
+        "every GPU to answer",
+        "; ".join(map(str, lost)),
+        _LOST_REMEDY,
+    )
+
+
+def warnings(report: GpuReport) -> list[str]:
+    """Return a sentence for each lost GPU, which is not needed, and for a doubt about the others."""
+    lost = [f"{each.name} is lost ({each.reason}); {_LOST_REMEDY}. The other GPUs are used." for each in report.lost]
+    return lost + ([f"{report.doubt}: run it by hand on this host."] if report.doubt else [])
+
+
+def with_capabilities(report: GpuReport, csv: str) -> GpuReport:
+    """Add the compute capabilities to a report; none if the driver does not support the field.
+
+    :param csv: what nvidia-smi printed for CAPABILITY_QUERY.
+    """
+    known = parse_capabilities(csv)
+    gpus = tuple(replace(gpu, compute_capability=known.get(gpu.uuid, "")) for gpu in report.gpus)
+    return replace(report, gpus=gpus)
 
 
 def parse_capabilities(csv: str) -> dict[str, str]:
     """Return the compute capability by UUID; empty if the driver does not support the field."""
     rows = (tuple(cell.strip() for cell in line.split(",")) for line in csv.splitlines())
-    return {row[0]: row[1] for row in rows if len(row) == 2 and re.fullmatch(r"[0-9]+\.[0-9]", row[1])}
+    return {row[0]: row[1] for row in rows if len(row) == 2 and re.fullmatch(r"[0-9]{1,2}\.[0-9]", row[1])}
 
 
 def failure(status: int, output: str) -> HerdError | None:
-    """Return the error of an exit status, or None if the output is usable."""
-    told = next((line.strip() for line in output.splitlines() if line.strip()), "nothing")
-    if status == _SUCCESS or (status == _INFOROM and _END in output):
+    """Return the error of an output without GPUs, or None if it has none."""
+    told = next((plain(line.strip()) for line in output.splitlines() if line.strip()), "nothing")
+    if status == _LOST or "Unable to determine the device handle" in output:
+        lost = [
+            str(LostGpu(handle.index, "", handle.pci_bus_id, handle.reason)) for handle in smi_text.lost_handles(output)
+        ]
+        return RemoteFailureError("every GPU to answer", "; ".join(lost) or told, _LOST_REMEDY)
+    if status == _SUCCESS:
         return None
     if status == _MISMATCH or "version mismatch" in output:
         library = re.search(r"NVML library version: (\S+)", output)
@@ -242,30 +346,48 @@ def failure(status: int, output: str) -> HerdError | None:
         )
     if status == _NO_LIBRARY:
         return NotFoundError("the library libnvidia-ml", told, "install the driver's libraries")
-    if status == _LOST or "Unable to determine the device handle" in output:
-        return RemoteFailureError(
-            "every GPU to answer", told, "look for Xid 79 in dmesg, restart this host, and check the card's slot"
-        )
     return RemoteFailureError(
         "nvidia-smi to succeed", f"exit status {status}: {told}", "run it by hand on that host; dmesg may say more"
     )
 
 
-def select(gpus: Sequence[Gpu], ids: Sequence[str]) -> list[Gpu]:
-    """Return the GPUs of these ids (index, or UUID or its beginning), or all GPUs without ids."""
+def _fits(wanted: str, index: int | None, uuid: str, pci_bus_id: str) -> bool:
+    """Return whether an id is this index, this UUID or its beginning, or this PCI bus id in any of its forms."""
+    slot = smi_text.pci_slot(wanted)
+    return (
+        wanted == str(index)
+        or (len(wanted) > 3 and uuid.startswith(wanted))
+        or (slot is not None and slot == smi_text.pci_slot(pci_bus_id))
+    )
+
+
+def select(report: GpuReport, ids: Sequence[str]) -> list[Gpu]:
+    """Return the GPUs of these ids (index, UUID or its beginning, or PCI bus id), or all GPUs without ids.
+
+    :raises RemoteFailureError: if one of them is lost.
+    :raises NotFoundError: if an id fits no GPU or several.
+    """
+    lost = [each for each in report.lost if not ids or any(_fits(wanted, *_identity(each)) for wanted in ids)]
+    if lost:
+        raise lost_error(lost)
     if not ids:
-        return list(gpus)
+        return list(report.gpus)
     found = []
     for wanted in ids:
-        fitting = [gpu for gpu in gpus if wanted == str(gpu.index) or (len(wanted) > 3 and gpu.uuid.startswith(wanted))]
+        fitting = [gpu for gpu in report.gpus if _fits(wanted, *_identity(gpu))]
         if len(fitting) != 1:
+            gpus = ", ".join([f"{gpu.index} ({gpu.uuid})" for gpu in report.gpus] + [str(each) for each in report.lost])
             raise NotFoundError(
                 f"one GPU with the id {wanted}",
-                f"{len(fitting)} among {', '.join(f'{gpu.index} ({gpu.uuid})' for gpu in gpus) or 'none'}",
+                f"{len(fitting)} among {gpus or 'none'}",
                 "correct the id in herd_gpus; nvidia-smi -L lists them",
             )
         found.append(fitting[0])
     return found
+
+
+def _identity(gpu: Gpu | LostGpu) -> tuple[int | None, str, str]:
+    return gpu.index, gpu.uuid, gpu.pci_bus_id
 
 
 def least_free(gpus: Sequence[Gpu]) -> int | None:
@@ -280,17 +402,10 @@ def sysfs_name(pci_bus_id: str) -> str:
     return f"{int(domain, 16):04x}:{rest}" if colon and re.fullmatch(r"[0-9a-f]+", domain) else ""
 
 
-def describe(
-    gpu: Gpu, limits: GpuMemoryLimits, capabilities: Mapping[str, str], numa_node: int | None
-) -> dict[str, Any]:
+def describe(gpu: Gpu, limits: GpuMemoryLimits, numa_node: int | None) -> dict[str, Any]:
     """Return a GPU as data, with sizes in MiB and in bytes."""
     data: dict[str, Any] = asdict(gpu)
     for kind in ("total", "used", "free"):
         mib = data[f"{kind}_mib"]
         data[f"{kind}_bytes"] = None if mib is None else mib * MIB
-    return {
-        **data,
-        "compute_capability": capabilities.get(gpu.uuid, ""),
-        "numa_node": numa_node,
-        "level": limits.level(gpu.used_mib),
-    }
+    return {**data, "numa_node": numa_node, "level": limits.level(gpu.used_mib)}

@@ -47,6 +47,14 @@ class Gpu:
 
 
 @dataclass(frozen=True)
+class LostGpu:
+    """A GPU that the driver lists and cannot use: its index and PCI bus id as far as known, and nvidia-smi's words."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Disk(DiskSpace):
     """A file system and its state: C(ok), C(low), C(full) or C(silent)."""
 
@@ -143,6 +151,7 @@ class Heartbeat:
     head: Head | None = None
     router: Head | None = None
     gpus: tuple[Gpu, ...] = ()
+    lost_gpus: tuple[LostGpu, ...] = ()
     disks: tuple[Disk, ...] = ()
 
     @property
@@ -171,7 +180,7 @@ class _Envelope:
 
 # Parts of a heartbeat, by the type of the field that holds one of them or several.
 _PARTS: dict[str, Any] = {"Hold | None": Hold, "Worker | None": Worker, "Head | None": Head}
-_LISTS: dict[str, Any] = {"tuple[Gpu, ...]": Gpu, "tuple[Disk, ...]": Disk}
+_LISTS: dict[str, Any] = {"tuple[Gpu, ...]": Gpu, "tuple[LostGpu, ...]": LostGpu, "tuple[Disk, ...]": Disk}
 _Part = TypeVar("_Part", _Envelope, Heartbeat)
 
 

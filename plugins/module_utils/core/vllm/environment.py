@@ -18,10 +18,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ..errors import InsufficientError, InvalidInputError, MismatchError, NotFoundError
+from ..host.nvidia_smi import GpuReport
 from ..release import toolchain
 
-#: Arguments of nvidia-smi for C(parse_gpus).
-GPU_QUERY = ("--query-gpu=name,compute_cap,driver_version", "--format=csv,noheader")
 _CAPABILITY = re.compile(r"([1-9][0-9]?)\.([0-9])")
 #: Longest path of the work space: it is in the first line of programs (128 bytes) and in names of sockets (108 bytes).
 LONGEST_PATH = 70
@@ -68,15 +67,6 @@ RELEASES = (
     ),
 )
 VERSIONS = tuple(release.version for release in RELEASES)
-
-
-@dataclass(frozen=True)
-class NodeGpu:
-    """A GPU of a node, as nvidia-smi reports it."""
-
-    name: str
-    capability: str
-    driver: str
 
 
 def dotted(version: Sequence[int]) -> str:
@@ -191,31 +181,23 @@ def check_machine(wanted: VllmRelease, machine: str, glibc: str) -> None:
         )
 
 
-def parse_gpus(text: str) -> list[NodeGpu]:
-    """Read what nvidia-smi prints for C(GPU_QUERY). Other lines, such as warnings, are left out."""
-    fields = ([part.strip() for part in line.split(",")] for line in text.splitlines())
-    return [
-        NodeGpu(*parts)
-        for parts in fields
-        if len(parts) == len(GPU_QUERY[0].split(",")) and _CAPABILITY.match(parts[1])
-    ]
-
-
-def check_node(version: str, nvidia_smi: str, gpus: int = 1) -> None:
+def check_node(version: str, report: GpuReport, gpus: int = 1) -> None:
     """Check on a job's node that its GPUs and their driver can run a release.
 
-    :param nvidia_smi: what C(nvidia-smi) printed for C(GPU_QUERY).
+    :param report: what nvidia-smi says of the GPUs, with their compute capabilities.
     :param gpus: GPUs that the job needs on this node.
     :raises HerdError: if they cannot, or if they are too few.
     """
-    found = parse_gpus(nvidia_smi)
-    if not found:
+    if not report.gpus:
         raise NotFoundError(
             "a GPU that nvidia-smi shows on this node", "none", "ask for GPUs in the job (--gres=gpu:1)"
         )
-    if len(found) < gpus:
-        raise InsufficientError(f"{gpus} GPUs on this node", str(len(found)), "ask for as many in the job (--gres)")
-    check_gpus(release(version), [gpu.capability for gpu in found], found[0].driver)
+    if len(report.gpus) < gpus:
+        lost = "".join(f"; {each}" for each in report.lost)
+        remedy = "ask for another node: this one has lost a GPU" if lost else "ask for as many in the job (--gres)"
+        raise InsufficientError(f"{gpus} GPUs on this node", f"{len(report.gpus)}{lost}", remedy)
+    known = [gpu.compute_capability for gpu in report.gpus if _CAPABILITY.fullmatch(gpu.compute_capability)]
+    check_gpus(release(version), known, report.driver)
 
 
 def check_work_dir(path: str) -> None:

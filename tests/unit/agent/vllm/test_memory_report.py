@@ -19,13 +19,32 @@ from tests.unit.agent.vllm.test_checkpoint_folder import write
 
 ID = "openai/gpt-oss-120b"
 ARGUMENTS = ("--max-model-len", "32768", "--max-num-seqs", "16", "--gpu-memory-utilization", "0.9")
-H100 = "81559, 9.0, NVIDIA H100 80GB HBM3\n"
+H100 = ("81559 MiB", "9.0", "NVIDIA H100 80GB HBM3")
+FIXTURE = Path(__file__).parents[3] / "fixtures" / "nvidia_smi" / "v100s-460.xml"
+
+
+def smi(gpus: tuple[tuple[str, str, str], ...]) -> dict[str, str]:
+    """Return what nvidia-smi prints for both queries, with these memories, compute capabilities and names."""
+    text = FIXTURE.read_text(encoding="utf-8")
+    start, end = text.index("<gpu id"), text.index("</nvidia_smi_log>")
+    head, card = text[:start].replace("<attached_gpus>1<", f"<attached_gpus>{len(gpus)}<"), text[start:end]
+    cards = [
+        card.replace("32510 MiB", memory).replace("Tesla V100S-PCIE-32GB", name).replace("GPU-76098dc1", f"GPU-{index}")
+        for index, (memory, _capability, name) in enumerate(gpus)
+    ]
+    rows = [f"GPU-{index}-d3bc-9a1b-7ea6-f7b48837829e, {each[1]}" for index, each in enumerate(gpus)]
+    return {"-q": head + "".join(cards) + text[end:], "--query-gpu=uuid,compute_cap": "\n".join(rows)}
 
 
 def report(
-    monkeypatch: pytest.MonkeyPatch, cache: Path, gpus: str = H100, source: str = ID, arguments: Any = ARGUMENTS
+    monkeypatch: pytest.MonkeyPatch,
+    cache: Path,
+    gpus: tuple[Any, ...] | str = (H100,),
+    source: str = ID,
+    arguments: Any = ARGUMENTS,
 ) -> MemoryReport:
-    monkeypatch.setattr(command, "capture", lambda argv: CommandResult(0, gpus.encode(), ""))
+    printed = {"-q": gpus, "--query-gpu=uuid,compute_cap": ""} if isinstance(gpus, str) else smi(gpus)
+    monkeypatch.setattr(command, "capture", lambda argv, _time_s: CommandResult(0, printed[argv[1]].encode(), ""))
     return MemoryReport(source, cache, 1, arguments)
 
 
@@ -47,13 +66,15 @@ def test_plan_and_differences_are_logged(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 
 def test_smallest_gpu_of_the_node_decides(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    found = report(monkeypatch, tmp_path, f"{H100}95830, 9.0, NVIDIA H100 NVL\nno devices\n")
+    found = report(monkeypatch, tmp_path, (H100, ("95830 MiB", "9.0", "NVIDIA H100 NVL")))
     found.feed("Available KV cache memory: 3.10 GiB")
     assert "NVIDIA H100 80GB HBM3" in lines(found)[0]
 
 
-@pytest.mark.parametrize("gpus", ["", "NVIDIA-SMI has failed\n", "[N/A], 9.0, x\n"])
-def test_node_without_gpus_has_no_plan(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, gpus: str) -> None:
+@pytest.mark.parametrize(
+    "gpus", ["", "NVIDIA-SMI has failed\n", (("N/A", "9.0", "x"),), (("81559 MiB", "[N/A]", "x"),)]
+)
+def test_node_without_gpus_has_no_plan(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, gpus: Any) -> None:
     found = report(monkeypatch, tmp_path, gpus)
     found.feed("Available KV cache memory: 3.10 GiB")
     assert lines(found) == []

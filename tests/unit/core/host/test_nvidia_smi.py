@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -105,8 +106,7 @@ def test_unknown_elements_are_ignored() -> None:
 def test_warnings_around_the_xml_are_ignored() -> None:
     """As with a damaged infoROM: status 14, and everything is there."""
     raw = text("v100s-460.xml") + "WARNING: infoROM is corrupted at gpu 0000:0B:00.0\n"
-    assert nvidia_smi_report.failure(14, raw) is None
-    assert nvidia_smi_report.parse(raw) == report("v100s-460.xml")
+    assert nvidia_smi_report.read(14, raw) == report("v100s-460.xml")
 
 
 @pytest.mark.parametrize(
@@ -116,17 +116,17 @@ def test_warnings_around_the_xml_are_ignored() -> None:
         ("mismatch.txt", 255, ["of one version"]),
         ("no-driver.txt", 9, ["a loaded NVIDIA driver", "modprobe nvidia"]),
         ("no-devices.txt", 6, ["a GPU that the driver can use", "dmesg"]),
-        ("no-devices.txt", 0, []),
-        ("lost.txt", 15, ["every GPU to answer", "GPU0000:07:00.0", "Xid 79"]),
+        ("lost.txt", 15, ["every GPU to answer", "0000:07:00.0", "Xid 79"]),
         ("lost.txt", 255, ["every GPU to answer"]),
+        ("lost.txt", 0, ["every GPU to answer", "GPU (0000:07:00.0): Unknown Error"]),
         ("unknown-field.txt", 2, ["exit status 2", "compute_cap"]),
     ],
 )
 def test_failures(name: str, status: int, words: list[str]) -> None:
-    problem = nvidia_smi_report.failure(status, text(name))
-    assert (problem is None) is (not words)
+    with pytest.raises(HerdError) as caught:
+        nvidia_smi_report.read(status, text(name))
     for word in words:
-        assert word in str(problem)
+        assert word in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_failures(name: str, status: int, words: list[str]) -> None:
 )
 def test_output_without_xml_is_an_error(raw: str) -> None:
     with pytest.raises(HerdError, match="nvidia-smi -q -x to print XML"):
-        nvidia_smi_report.parse(raw)
+        nvidia_smi_report.read(0, raw)
 
 
 def test_capabilities() -> None:
@@ -164,18 +164,28 @@ def test_thresholds_out_of_order_are_rejected() -> None:
         GpuMemoryLimits(28, 26, 30)
 
 
-@pytest.mark.parametrize(("ids", "buses"), [([], ["01", "02"]), (["1"], ["02"]), (["1", "0"], ["02", "01"])])
-def test_gpus_are_selected_by_index_or_uuid(ids: list[str], buses: list[str]) -> None:
-    found = nvidia_smi_report.select(report("dual-2080-590.xml").gpus, ids)
+@pytest.mark.parametrize(
+    ("ids", "buses"),
+    [
+        ([], ["01", "02"]),
+        (["1"], ["02"]),
+        (["1", "0"], ["02", "01"]),
+        (["00000000:02:00.0"], ["02"]),
+        (["0000:02:00.0"], ["02"]),
+        (["02:00.0"], ["02"]),
+    ],
+)
+def test_gpus_are_selected_by_index_uuid_or_pci_bus_id(ids: list[str], buses: list[str]) -> None:
+    found = nvidia_smi_report.select(report("dual-2080-590.xml"), ids)
     assert [gpu.pci_bus_id.split(":")[1] for gpu in found] == buses
 
 
 def test_unknown_or_ambiguous_ids_are_rejected() -> None:
-    gpus = report("dual-2080-590.xml").gpus
+    two = report("dual-2080-590.xml")
     for wanted, count in (("2", 0), ("GPU-9", 0), ("GPU-12345678", 2), ("GPU", 0)):
         with pytest.raises(HerdError, match=f"id {wanted}, found {count} among 0 "):
-            nvidia_smi_report.select(gpus, [wanted])
-    (v100s,) = nvidia_smi_report.select(report("v100s-460.xml").gpus, ["GPU-76098dc1"])
+            nvidia_smi_report.select(two, [wanted])
+    (v100s,) = nvidia_smi_report.select(report("v100s-460.xml"), ["GPU-76098dc1"])
     assert v100s.index == 0
 
 
@@ -189,7 +199,165 @@ def test_the_kernels_name_of_a_pci_device(bus: str, name: str) -> None:
 
 def test_sizes_are_also_in_bytes() -> None:
     (gpu,) = report("v100s-460.xml").gpus
-    data = nvidia_smi_report.describe(gpu, GpuMemoryLimits(), {gpu.uuid: "7.0"}, 1)
+    with_capability = nvidia_smi_report.with_capabilities(report("v100s-460.xml"), f"{gpu.uuid}, 7.0\n").gpus[0]
+    data = nvidia_smi_report.describe(with_capability, GpuMemoryLimits(), 1)
     assert (data["total_bytes"], data["used_bytes"], data["free_bytes"]) == (34089205760, 33228324864, 860880896)
     assert (data["level"], data["compute_capability"], data["numa_node"]) == ("critical", "7.0", 1)
     assert list(data["processes"]) == [{"pid": 37305, "name": "python", "type": "C", "used_mib": 31683}]
+
+
+def eight(lost: int | None = None) -> str:
+    """Return XML of eight cards, of which one is not described."""
+    raw = text("dual-2080-590.xml")
+    head, _, rest = raw.partition('<gpu id="')
+    card = '<gpu id="' + rest.partition("</gpu>")[0] + "</gpu>\n"
+    cards = [
+        card.replace(":01:00.0", f":{number + 1:02x}:00.0").replace("GPU-12345678-aaaa", f"GPU-{number}0000000-aaaa")
+        for number in range(8)
+        if number != lost
+    ]
+    return head.replace("<attached_gpus>2<", "<attached_gpus>8<") + "".join(cards) + "</nvidia_smi_log>\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "slot", "reason"),
+    [
+        ("for GPU3: 0000:04:00.0: Unknown Error", "0000:04:00.0", "Unknown Error"),
+        ("for GPU0000:04:00.0: Unknown Error", "0000:04:00.0", "Unknown Error"),
+        (
+            "for GPU 0000:04:00.0: GPU is lost.  Reboot the system to recover this GPU",
+            "0000:04:00.0",
+            "GPU is lost. Reboot the system to recover this GPU",
+        ),
+        ("for GPU3: Unknown Error", "", "Unknown Error"),
+        ("for GPU 3: Unknown Error", "", "Unknown Error"),
+        ("for GPU3", "", "no reason given"),
+    ],
+)
+@pytest.mark.parametrize("status", [0, 15, 255])
+@pytest.mark.parametrize("place", ["before", "after", "between"])
+def test_healthy_gpus_keep_their_indexes_beside_a_lost_one(
+    line: str, slot: str, reason: str, status: int, place: str
+) -> None:
+    said, xml = f"Unable to determine the device handle {line}\n", eight(lost=3)
+    raw = {
+        "before": said + xml,
+        "after": xml + said,
+        "between": xml.replace('<gpu id="00000000:05', said + '<gpu id="00000000:05'),
+    }[place]
+    found = nvidia_smi_report.read(status, raw)
+    assert [(gpu.index, gpu.pci_bus_id[9:11]) for gpu in found.gpus] == [
+        (0, "01"), (1, "02"), (2, "03"), (4, "05"), (5, "06"), (6, "07"), (7, "08"),
+    ]  # fmt: skip
+    assert found.lost == (nvidia_smi_report.LostGpu(3, "", slot, reason),)
+    assert found.doubt == ""
+    for ids in (["4"], ["GPU-40000000-aaaa"], ["0000:05:00.0"]):
+        assert [gpu.pci_bus_id for gpu in nvidia_smi_report.select(found, ids)] == ["00000000:05:00.0"]
+    for ids in ([], ["3"], ["4", "3"], *([["0000:04:00.0"]] if slot else [])):
+        with pytest.raises(HerdError, match=r"every GPU to answer, found GPU 3.*: look for Xid 79"):
+            nvidia_smi_report.select(found, ids)
+    (warning,) = nvidia_smi_report.warnings(found)
+    assert warning.startswith(f"GPU 3{f' ({slot})' if slot else ''} is lost ({reason}); look for Xid 79")
+
+
+def test_two_lost_gpus_keep_the_indexes_of_the_others() -> None:
+    said = "".join(
+        f"Unable to determine the device handle for GPU 0000:{bus}:00.0: Unknown Error\n" for bus in ("04", "01")
+    )
+    xml = eight(lost=3).replace(eight()[eight().index('<gpu id="') : eight().index('<gpu id="00000000:02')], "")
+    found = nvidia_smi_report.read(0, said + xml)
+    assert [gpu.index for gpu in found.gpus] == [1, 2, 4, 5, 6, 7]
+    assert {gpu.index for gpu in found.lost} == {0, 3}
+
+
+@pytest.mark.parametrize("word", ["GPU is lost", "[GPU is lost]", "ERR!", "Unknown Error", "GPU requires reset"])
+def test_gpu_with_errors_in_place_of_values_is_lost(word: str) -> None:
+    first, second = text("dual-2080-590.xml").split('<gpu id="00000000:02:00.0">')
+    for value in ("8192 MiB", "7786 MiB", "406 MiB", "15 C"):
+        first = first.replace(value, word)
+    found = nvidia_smi_report.read(0, f'{first}<gpu id="00000000:02:00.0">{second}')
+    assert [gpu.index for gpu in found.gpus] == [1]
+    assert found.lost == (
+        nvidia_smi_report.LostGpu(0, "GPU-12345678-aaaa-bbbb-cccc-0123456789ab", "00000000:01:00.0", word.strip("[]")),
+    )
+
+
+@pytest.mark.parametrize("word", ["N/A", "[N/A]", "Not Supported", "Insufficient Permissions"])
+def test_gpu_without_a_known_memory_is_not_lost(word: str) -> None:
+    """As on hosts whose GPU shares the memory of the processors."""
+    found = nvidia_smi_report.read(0, text("v100s-460.xml").replace("32510 MiB", word))
+    assert (found.gpus[0].total_mib, found.lost) == (None, ())
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("a&b", "a&b"),
+        ("a&amp;b", "a&b"),
+        ("R&D <beta>", "R&D"),
+        ("<python", "<python"),
+        ("</process_name>", "</process_name>"),
+        ("x</gpu><gpu", "x</gpu><gpu"),
+        ("\x01py\x1b[31m", "py"),
+        ("\ufffd\ufffd", "\ufffd\ufffd"),
+        ("two\nlines", "two"),
+        ("]]>", "]]>"),
+        ("&#0;", "&#0;"),
+    ],
+)
+def test_names_of_processes_may_hold_anything(name: str, shown: str) -> None:
+    (gpu,) = nvidia_smi_report.read(0, text("v100s-460.xml").replace(">python<", f">{name}<")).gpus
+    assert gpu.processes == (GpuProcess(37305, shown, "C", 31683),)
+    assert replace(gpu, processes=()) == replace(report("v100s-460.xml").gpus[0], processes=())
+
+
+def test_wrongly_nested_clocks_hide_nothing() -> None:
+    clocks = (
+        "<supported_clocks><supported_graphics_clock>210 MHz</supported_graphics_clock></supported_mem_clock>"
+        "<supported_mem_clock>5001 MHz</supported_clocks>"
+    )
+    raw = text("dual-2080-590.xml").replace("<processes>", f"{clocks}<processes>")
+    assert nvidia_smi_report.read(0, raw) == report("dual-2080-590.xml")
+
+
+@pytest.mark.parametrize("part", [0.0, 0.2, 0.5, 0.9])
+@pytest.mark.parametrize("status", [0, 255])
+def test_damaged_description_is_named_and_the_other_gpu_is_read(part: float, status: int) -> None:
+    raw = text("dual-2080-590.xml")
+    start, second = raw.index('<gpu id="00000000:01:00.0">'), raw.index('<gpu id="00000000:02:00.0">')
+    begin = start + len('<gpu id="00000000:01:00.0">')
+    cut = raw[: begin + int((raw.index("</gpu>") - begin) * part)] + "\n" + raw[second:]
+    found = nvidia_smi_report.read(status, cut)
+    assert [(gpu.index, gpu.pci_bus_id) for gpu in found.gpus] == [(1, "00000000:02:00.0")]
+    assert [(gpu.index, gpu.pci_bus_id) for gpu in found.lost] == [(0, "00000000:01:00.0")]
+    assert "damaged" in found.lost[0].reason
+    with pytest.raises(HerdError, match=r"GPU 0 \(00000000:01:00\.0\): nvidia-smi's description of it is damaged"):
+        nvidia_smi_report.select(found, ["0"])
+
+
+def test_output_that_ends_early_names_the_last_gpu() -> None:
+    raw = text("dual-2080-590.xml")
+    found = nvidia_smi_report.read(255, raw[: raw.index("</fb_memory_usage>", raw.index("00000000:02"))])
+    assert ([gpu.index for gpu in found.gpus], [gpu.index for gpu in found.lost]) == ([0], [1])
+
+
+def test_gpu_that_is_counted_and_not_described_makes_indexes_doubtful() -> None:
+    found = nvidia_smi_report.read(0, eight(lost=3))
+    assert found.doubt == "nvidia-smi counts 8 GPUs and describes 7, so an index may mean another GPU"
+    assert nvidia_smi_report.warnings(found) == [f"{found.doubt}: run it by hand on this host."]
+
+
+def test_unknown_exit_status_of_a_whole_report_is_a_doubt() -> None:
+    found = nvidia_smi_report.read(255, text("v100s-460.xml"))
+    assert (found.gpus, found.doubt) == (report("v100s-460.xml").gpus, "nvidia-smi ended with exit status 255")
+
+
+def test_host_whose_gpus_are_all_lost_is_an_error() -> None:
+    raw = text("v100s-460.xml").replace("32510 MiB", "GPU is lost")
+    with pytest.raises(HerdError, match=r"every GPU to answer, found GPU 0 \(00000000:00:0D\.0\): GPU is lost"):
+        nvidia_smi_report.read(0, raw)
+
+
+def test_numbers_out_of_range_are_unknown() -> None:
+    (gpu,) = nvidia_smi_report.read(0, text("v100s-460.xml").replace("821 MiB", f"{'9' * 400} MiB")).gpus
+    assert gpu.free_mib is None

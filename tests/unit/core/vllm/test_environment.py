@@ -5,16 +5,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
+from ansible_collections.herd.inference.plugins.module_utils.core.host import nvidia_smi
 from ansible_collections.herd.inference.plugins.module_utils.core.vllm import environment
 from tools import wheel_locks
 
+V100S = Path(__file__).parents[3] / "fixtures" / "nvidia_smi" / "v100s-460.xml"
 A100, H100, V100, TURING = "8.0", "9.0", "7.0", "7.5"
-SMI = "NVIDIA H100, 9.0, 580.95.05\nNVIDIA H100, 9.0, 580.95.05\n"
 
 
 @pytest.mark.parametrize(
@@ -112,14 +114,30 @@ def test_machine_and_c_library_must_suit_the_wheels() -> None:
         environment.check_machine(newest, "x86_64", "")
 
 
-def test_node_of_a_job_is_checked_by_what_nvidia_smi_prints() -> None:
-    environment.check_node("0.32.0", SMI, 2)
+def node(driver: str, *capabilities: str, lost: tuple[nvidia_smi.LostGpu, ...] = ()) -> nvidia_smi.GpuReport:
+    """Report GPUs of these compute capabilities."""
+    (model,) = nvidia_smi.parse(V100S.read_text(encoding="utf-8")).gpus
+    gpus = tuple(replace(model, index=index, compute_capability=each) for index, each in enumerate(capabilities))
+    return nvidia_smi.GpuReport(driver, gpus, lost)
+
+
+def test_node_of_a_job_is_checked_by_its_gpus() -> None:
+    two = node("580.95.05", "9.0", "9.0")
+    environment.check_node("0.32.0", two, 2)
     with pytest.raises(HerdError, match="expected 4 GPUs on this node, found 2"):
-        environment.check_node("0.32.0", SMI, 4)
+        environment.check_node("0.32.0", two, 4)
     with pytest.raises(HerdError, match="expected a GPU that nvidia-smi shows on this node, found none"):
-        environment.check_node("0.32.0", "No devices were found\n")
+        environment.check_node("0.32.0", node("580.95.05"))
     with pytest.raises(HerdError, match=r"found 7\.0 \(Volta\): use vLLM 0\.19\.1"):
-        environment.check_node("0.32.0", "Tesla V100S-PCIE-32GB, 7.0, 535.183.01\n")
+        environment.check_node("0.32.0", node("535.183.01", "7.0"))
+    # A driver that does not know the query for the capability is no reason to refuse the node.
+    environment.check_node("0.32.0", node("580.95.05", ""))
+
+
+def test_lost_gpu_of_a_node_is_named() -> None:
+    lost = (nvidia_smi.LostGpu(1, "", "0000:5f:00.0", "Unknown Error"),)
+    with pytest.raises(HerdError, match=r"found 1; GPU 1 \(0000:5f:00\.0\): Unknown Error: ask for another node"):
+        environment.check_node("0.32.0", node("580.95.05", "9.0", lost=lost), 2)
 
 
 def test_work_space_that_nobody_filled_in_is_refused() -> None:

@@ -125,6 +125,30 @@ def test_only_the_given_gpus_are_read(smi: Any) -> None:
         run(ids=["5"])
 
 
+def test_a_lost_gpu_beside_a_healthy_one(smi: Any, tmp_path: Path) -> None:
+    """The card that an id names is used. A warning names the lost one, or the error of a task that needs it."""
+    one = tmp_path / "one.xml"
+    text = (FIXTURES / "dual-2080-590.xml").read_text(encoding="utf-8")
+    start = text.index('<gpu id="00000000:01:00.0">')
+    one.write_text(text[:start] + text[text.index('<gpu id="00000000:02:00.0">') :], encoding="utf-8")
+    smi(f"cat {one}; echo 'Unable to determine the device handle for GPU0: 0000:01:00.0: Unknown Error' >&2; exit 15")
+    for name in ("1", "0000:02:00.0"):
+        found = run(ids=[name], required=True)
+        assert [gpu["index"] for gpu in found["gpus"]] == [1]
+        assert found["lost"] == [{"name": "GPU 0 (0000:01:00.0)", "reason": "Unknown Error"}]
+        assert found["warnings"][0].startswith("GPU 0 (0000:01:00.0) is lost (Unknown Error)")
+    for ids in ([], ["0"], ["0000:01:00.0"]):
+        with pytest.raises(RemoteFailureError, match=r"every GPU to answer, found GPU 0 \(0000:01:00\.0\)"):
+            run(ids=ids)
+
+
+def test_bytes_that_are_no_text_hide_no_gpu(smi: Any, tmp_path: Path) -> None:
+    raw = (FIXTURES / "v100s-460.xml").read_bytes().replace(b">python<", b">\xff\xfe\x01&<")
+    (tmp_path / "raw.xml").write_bytes(raw)
+    smi(f"cat {tmp_path / 'raw.xml'}")
+    assert run()["gpus"][0]["free_mib"] == 821
+
+
 def test_the_numa_node_is_read(tmp_path: Path) -> None:
     folder = tmp_path / "0000:3b:00.0"
     folder.mkdir()
