@@ -15,6 +15,7 @@ description:
     too.
   - Fails at once if waiting is useless, because the unit has failed, is stopped or crashes repeatedly, another program
     has the port, or the certificate differs.
+  - An answer counts by the tokens of its C(usage). Text proves one too, for a server that counts none.
   - Sends requests, but changes nothing.
 author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment:
@@ -124,6 +125,7 @@ reasons:
 completion:
   description:
     - The answer in one piece; times in seconds. C(reasoning) is the part of C(text) that came as C(reasoning_content).
+      C(tokens) is the engine's count, 0 if it has none. C(has_token) is true by this count, or by text.
   returned: success
   type: dict
   sample:
@@ -136,6 +138,7 @@ completion:
     finish_reason: length
     prompt_tokens: 12
     arrived_per_second: null
+    has_token: true
 streamed:
   description:
     - The streamed answer, as RV(completion), with the time to its first token. C(tokens_per_second) is measured by the
@@ -224,8 +227,9 @@ def prove(api: openai_api.Api, given: dict[str, Any]) -> dict[str, Any]:
     api_readiness.check_slots(given["slots"], slots.total)
     completion = api.chat(given["model"], given["prompt"], given["max_tokens"])
     streamed = api.chat_streamed(given["model"], given["prompt"], given["max_tokens"])
-    if completion.tokens < 1 or streamed.first_token_s is None:
-        raise RemoteFailureError("at least one token", "none", "look at journalctl -u llama-head")
+    for way, answer in (("in one piece", completion), ("as a stream", streamed)):
+        if not answer.has_token:
+            raise RemoteFailureError(f"at least one token {way}", "none", "look at journalctl -u llama-head")
     api_readiness.check_reasoning(given["reasoning"], streamed.reasoning, streamed.text)
     return {
         **keys,

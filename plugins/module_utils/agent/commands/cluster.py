@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
-from ...core.engine import router_mode
+from ...core.engine import api_answers, router_mode
 from ...core.errors import HerdError, InvalidInputError, NotFoundError
 from ...core.supervision.cluster_status import NODE_COLUMNS, as_rows, is_well, summary
 from ...core.supervision.observations import PeerObservation
@@ -139,9 +139,9 @@ def query_command(arguments: argparse.Namespace) -> int:
     """Send a prompt to the head, or to a model of the router, and print the answer as it comes."""
     api = _asked_api(arguments.model)
     began, first, pieces = time.monotonic(), 0.0, 0
-    text = ""
+    text, answer = "", api_answers.Answer()
     try:
-        for piece in engine_api.chat(api, arguments.prompt, arguments.max_tokens, arguments.timeout):
+        for piece in engine_api.chat(api, arguments.prompt, arguments.max_tokens, arguments.timeout, answer):
             first = first or time.monotonic() - began
             pieces += 1
             text += piece
@@ -155,7 +155,7 @@ def query_command(arguments: argparse.Namespace) -> int:
     facts = {"first_piece_s": round(first, 3), "seconds": round(took, 3), "pieces": pieces, "pieces_per_second": rate}
     summary_text = f"\n\n{pieces} pieces, the first after {first:.2f} s, {rate:g} per second"
     write_result(arguments.json, {"text": text, **facts}, summary_text)
-    return EXIT_WELL if pieces else EXIT_NO_ANSWER
+    return EXIT_WELL if answer.has_token else EXIT_NO_ANSWER
 
 
 def drain_command(arguments: argparse.Namespace) -> int:

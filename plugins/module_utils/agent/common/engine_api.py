@@ -20,6 +20,7 @@ from ...core.engine.command_line import value_of
 from ...core.errors import HerdError, InvalidInputError, NotFoundError, RemoteFailureError, reason_of
 from ...core.host import certificate
 from ...core.supervision.observations import ProbeResult
+from ...core.text import plain
 
 HEALTH_TIMEOUT_S = 2.0
 SLOTS_TIMEOUT_S = 5.0
@@ -227,7 +228,12 @@ def complete(api: Api, timeout_s: float) -> float:
     # A router requires a model; a head serves its own, whatever the name.
     if api.model:
         body["model"] = api.model
-    answer_of(api, "POST", "/completion", timeout_s, body, f"a token from {api.endpoint}")
+    expected = f"a token from {api.endpoint}"
+    answer = answer_of(api, "POST", "/completion", timeout_s, body, expected)
+    if not api_answers.read(answer).has_token:
+        raise RemoteFailureError(
+            expected, f"status 200 without a token: {plain(answer[:200].decode(errors='replace'))}", LOOK_AT_HEAD
+        )
     return time.monotonic() - began
 
 
@@ -241,12 +247,19 @@ def token(api: Api | None, timeout_s: float) -> str:
     return f"{complete(api, timeout_s):.2f} seconds"
 
 
-def chat(api: Api, prompt: str, max_tokens: int, timeout_s: float) -> Iterator[str]:
-    """Ask a question and return the pieces of the answer as they come."""
+def chat(
+    api: Api, prompt: str, max_tokens: int, timeout_s: float, whole: api_answers.Answer | None = None
+) -> Iterator[str]:
+    """Ask a question and return the pieces of the answer as they come.
+
+    :param whole: gets the answer, with the counts of the engine.
+    """
     connection = connect(api, timeout_s)
+    found = whole or api_answers.Answer()
     body = {
         "model": api.model,
         "stream": True,
+        "stream_options": {"include_usage": True},
         "max_tokens": max_tokens,
         "messages": [{"role": "user", "content": prompt}],
     }
@@ -258,9 +271,8 @@ def chat(api: Api, prompt: str, max_tokens: int, timeout_s: float) -> Iterator[s
                 f"an answer from {api.endpoint}", _refusal(answer.status, answer.read(300)), LOOK_AT_HEAD
             )
         for event in api_answers.events(answer):
-            for choice in api_answers.choices(event):
-                if text := "".join(api_answers.piece(choice)):
-                    yield text
+            if text := found.feed(event):
+                yield text
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise RemoteFailureError(f"a whole answer from {api.endpoint}", reason_of(error), LOOK_AT_HEAD) from error
     finally:

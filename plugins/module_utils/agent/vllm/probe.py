@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
+from ...core.engine import api_answers
 from ...core.errors import reason_of
 from ...core.text import plain
 from ...core.vllm import metrics
@@ -64,6 +65,8 @@ def complete(api: VllmApi, timeout_s: float) -> str:
         return f"no completion: {plain(reason_of(error))}"
     if status != HTTPStatus.OK:
         return f"a completion of one token ended with status {status}: {plain(answer[:200].decode(errors='replace'))}"
+    if not api_answers.read(answer).has_token:
+        return f"a completion has no token: {plain(answer[:200].decode(errors='replace'))}"
     return ""
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ...core.engine import api_answers
@@ -33,7 +33,12 @@ _SHORTEST_S = 0.001
 
 @dataclass(frozen=True)
 class Completion:
-    """A chat completion. Times are in seconds; C(first_token_s) is known only if it was streamed."""
+    """A chat completion. Times are in seconds.
+
+    :ivar first_token_s: when the first text came; known only if the answer was streamed and has text.
+    :ivar tokens: as the engine counts them; 0 if it does not.
+    :ivar has_token: whether the engine made a token.
+    """
 
     text: str
     tokens: int
@@ -46,6 +51,7 @@ class Completion:
     prompt_tokens: int = 0
     # By the client's clock, from the first token to the last.
     arrived_per_second: float | None = None
+    has_token: bool = False
 
 
 class Api:
@@ -99,20 +105,8 @@ class Api:
     def chat(self, model: str, prompt: str, tokens: int) -> Completion:
         """Request a chat completion in one piece."""
         begin = time.monotonic()
-        data = self._send("POST", "/v1/chat/completions", self._body(model, prompt, tokens)).json()
-        choice = data["choices"][0]
-        message = choice["message"]
-        reasoning = message.get("reasoning_content") or ""
-        return Completion(
-            text=reasoning + (message.get("content") or ""),
-            tokens=int(data["usage"]["completion_tokens"]),
-            seconds=round(time.monotonic() - begin, 4),
-            first_token_s=None,
-            tokens_per_second=_rate(data.get("timings")),
-            reasoning=reasoning,
-            finish_reason=choice.get("finish_reason") or "",
-            prompt_tokens=int(data["usage"].get("prompt_tokens", 0)),
-        )
+        answer = api_answers.read(self._send("POST", "/v1/chat/completions", self._body(model, prompt, tokens)).content)
+        return _completion(answer, time.monotonic() - begin)
 
     def chat_streamed(self, model: str, prompt: str, tokens: int) -> Completion:
         """Request a streamed chat completion, and measure the time to its first token."""
@@ -120,32 +114,18 @@ class Api:
         begin = time.monotonic()
         first: float | None = None
         last = 0.0
-        text, reasoning, finish = "", "", ""
-        usage: dict[str, Any] = {}
-        timings: dict[str, Any] | None = None
+        answer = api_answers.Answer()
         for event in self._events(self._send("POST", "/v1/chat/completions", body, stream=True)):
-            timings = event.get("timings", timings)
-            usage = event.get("usage") or usage
-            for choice in api_answers.choices(event):
-                thought, words = api_answers.piece(choice)
-                if thought or words:
-                    last = time.monotonic() - begin
-                    first = round(last, 4) if first is None else first
-                text, reasoning = text + thought + words, reasoning + thought
-                finish = choice.get("finish_reason") or finish
-        count = api_answers.used_tokens(usage, "completion_tokens")
+            if answer.feed(event):
+                last = time.monotonic() - begin
+                first = round(last, 4) if first is None else first
         took = last - (first or 0.0)
-        return Completion(
-            text,
-            count,
-            round(time.monotonic() - begin, 4),
-            first,
-            _rate(timings),
-            reasoning,
-            finish,
-            api_answers.used_tokens(usage, "prompt_tokens"),
-            # A single token, or several in one piece, give no rate.
-            round((count - 1) / took, 2) if count > 1 and took >= _SHORTEST_S else None,
+        # A single token, or several in one piece, give no rate.
+        has_rate = answer.tokens > 1 and took >= _SHORTEST_S
+        return replace(
+            _completion(answer, time.monotonic() - begin),
+            first_token_s=first,
+            arrived_per_second=round((answer.tokens - 1) / took, 2) if has_rate else None,
         )
 
     @staticmethod
@@ -206,5 +186,15 @@ def _headers(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
-def _rate(timings: dict[str, Any] | None) -> float | None:
-    return round(float(timings["predicted_per_second"]), 2) if timings else None
+def _completion(answer: api_answers.Answer, seconds: float) -> Completion:
+    return Completion(
+        text=answer.reasoning + answer.content,
+        tokens=answer.tokens,
+        seconds=round(seconds, 4),
+        first_token_s=None,
+        tokens_per_second=answer.tokens_per_second,
+        reasoning=answer.reasoning,
+        finish_reason=answer.finish_reason,
+        prompt_tokens=answer.prompt_tokens,
+        has_token=answer.has_token,
+    )

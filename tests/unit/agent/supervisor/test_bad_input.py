@@ -153,7 +153,7 @@ def settings(tmp_path: Path) -> Path:
 def test_engine_is_polled_with_any_key_file(
     herdctl: Path, settings: Path, tmp_path: Path, keys: bytes | None, fault: str, expected: dict[str, Any]
 ) -> None:
-    head, path = Peer(b"{}"), tmp_path / "api-keys"
+    head, path = Peer(b'{"content": "x"}'), tmp_path / "api-keys"
     head.start()
     if keys is not None:
         path.write_bytes(keys)

@@ -82,3 +82,68 @@ def test_tokens_out_of_range_are_none(usage: Any) -> None:
 def test_newer_name_of_the_reasoning_is_known() -> None:
     assert api_answers.piece({"delta": {"reasoning": "so"}}) == ("so", "")
     assert api_answers.used_tokens({"n": 8}, "n") == 8
+
+
+TEXT, THOUGHT = {"content": "Hi"}, {"content": "", "reasoning_content": "Let me"}
+EMPTY: dict[str, Any] = {"content": ""}
+USAGES_WITHOUT_A_COUNT = [None, "8", 8, [], {}, {"completion_tokens": "8"}, {"completion_tokens": None},
+                          {"completion_tokens": -1}, {"completion_tokens": True}, {"completion_tokens": 0}]  # fmt: skip
+
+
+@pytest.mark.parametrize("part", ["message", "delta"])
+@pytest.mark.parametrize("message", [TEXT, THOUGHT, EMPTY, {"content": None}, {"role": "assistant"}, None, "Hi"])
+def test_tokens_of_the_usage_are_an_answer(message: Any, part: str) -> None:
+    """As with a model that only reasons: 8 tokens, and nothing to see."""
+    answer = api_answers.Answer()
+    answer.feed({"choices": [{part: message}], "usage": {"completion_tokens": 8, "prompt_tokens": 9}})
+    assert (answer.tokens, answer.prompt_tokens, answer.has_token) == (8, 9, True)
+
+
+@pytest.mark.parametrize("usage", USAGES_WITHOUT_A_COUNT)
+@pytest.mark.parametrize(
+    ("choice", "has_token"),
+    [
+        ({"message": TEXT}, True),
+        ({"message": THOUGHT}, True),
+        ({"delta": {"reasoning": "so"}}, True),
+        ({"text": "Hi"}, True),
+        ({"message": EMPTY}, False),
+        ({"message": {"content": 5, "reasoning_content": []}}, False),
+        ({"text": None}, False),
+        (None, False),
+    ],
+)
+def test_text_is_an_answer_without_a_usable_usage(usage: Any, choice: Any, has_token: bool) -> None:
+    answer = api_answers.Answer()
+    answer.feed({"choices": [choice], "usage": usage})
+    assert (answer.tokens, answer.has_token) == (0, has_token)
+
+
+@pytest.mark.parametrize(
+    ("body", "tokens", "has_token"),
+    [
+        (b'{"content": "", "tokens_predicted": 1}', 1, True),
+        (b'{"content": " a"}', 0, True),
+        (b'{"content": "", "timings": {"predicted_n": 3}}', 3, True),
+        (b'{"content": "", "tokens_predicted": 0}', 0, False),
+        (b'{"choices": [{"text": "x"}]}', 0, True),
+        (b'{"success": true}', 0, False),
+        *((body, 0, False) for body in (b"", b"null", b"[]", b"ok", b"\xff{", b"[" * 100_000, b'{"choices": 5}')),
+    ],
+)
+def test_answer_in_one_piece(body: bytes, tokens: int, has_token: bool) -> None:
+    answer = api_answers.read(body)
+    assert (answer.tokens, answer.has_token) == (tokens, has_token)
+
+
+def test_events_add_up_to_one_answer() -> None:
+    answer = api_answers.Answer()
+    events: list[Any] = [
+        {"choices": [{"delta": {"reasoning_content": "Let"}}], "usage": None},
+        {"choices": [{"delta": {"content": "Hi"}, "finish_reason": "stop"}]},
+        {"choices": [], "usage": {"completion_tokens": 2}, "timings": {"predicted_n": 5, "predicted_per_second": 7}},
+        {"choices": [], "usage": "none", "timings": {"predicted_per_second": "fast"}},
+    ]
+    assert [answer.feed(event) for event in events] == ["Let", "Hi", "", ""]
+    assert (answer.reasoning, answer.content, answer.finish_reason) == ("Let", "Hi", "stop")
+    assert (answer.tokens, answer.tokens_per_second) == (2, 7.0)

@@ -56,6 +56,7 @@ class Head(BaseHTTPRequestHandler):
     any_key: ClassVar[bool] = False
     pieces: ClassVar[list[dict[str, Any]]] = PIECES
     slots: ClassVar[list[dict[str, Any]] | None] = SLOTS
+    whole: ClassVar[Any] = WHOLE
 
     def log_message(self, *_arguments: Any) -> None:
         """Say nothing."""
@@ -84,13 +85,13 @@ class Head(BaseHTTPRequestHandler):
             lines = "".join(f"data: {json.dumps(piece)}\n\n" for piece in Head.pieces) + "data: [DONE]\n\n"
             self.reply(200, lines.encode(), len(lines) + 100 if Head.cut else None)
         else:
-            self.reply(200, json.dumps(WHOLE).encode())
+            self.reply(200, json.dumps(Head.whole).encode())
 
 
 @pytest.fixture
 def url() -> Iterator[str]:
     Head.loading, Head.cut, Head.key = 0, False, "secret"
-    Head.health, Head.any_key, Head.pieces, Head.slots = 200, False, PIECES, SLOTS
+    Head.health, Head.any_key, Head.pieces, Head.slots, Head.whole = 200, False, PIECES, SLOTS, WHOLE
     server = ThreadingHTTPServer(("127.0.0.1", 0), Head)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_address[1]}"
@@ -217,6 +218,48 @@ def test_wrong_key_error_does_not_show_key(url: str) -> None:
 def test_head_without_key_check_is_an_error(url: str) -> None:
     Head.key = ""
     with pytest.raises(MismatchError, match="without a key to be refused"):
+        api_health.prove(Api(url, "secret", 5), GIVEN)
+
+
+def answers(usage: Any, reasoning: Any, content: Any) -> tuple[Any, list[dict[str, Any]]]:
+    """Return an answer in one piece and as a stream."""
+    message = {"role": "assistant", "reasoning_content": reasoning, "content": content}
+    end = {"finish_reason": "length", "index": 0}
+    whole = {"choices": [{**end, "message": message}], "usage": usage}
+    return whole, [{"choices": [{**end, "delta": message}]}, {"choices": [], "usage": usage}]
+
+
+@pytest.mark.parametrize("usage", [{"completion_tokens": 8}, {"completion_tokens": 8, "prompt_tokens": "many"}])
+@pytest.mark.parametrize(("reasoning", "content"), [("Let me", ""), ("Let me", None), (None, ""), (None, None)])
+def test_tokens_that_show_no_text_are_an_answer(url: str, usage: Any, reasoning: Any, content: Any) -> None:
+    Head.whole, Head.pieces = answers(usage, reasoning, content)
+    proof = api_health.prove(Api(url, "secret", 5), GIVEN)
+    for way in ("completion", "streamed"):
+        assert (proof[way]["tokens"], proof[way]["has_token"], proof[way]["text"]) == (8, True, reasoning or "")
+
+
+@pytest.mark.parametrize("usage", [None, "8", [], {}, {"completion_tokens": "8"}, {"completion_tokens": 0}])
+def test_text_of_a_server_that_counts_nothing_is_an_answer(url: str, usage: Any) -> None:
+    Head.whole, Head.pieces = answers(usage, None, "Hi")
+    proof = api_health.prove(Api(url, "secret", 5), GIVEN)
+    assert [(proof[way]["tokens"], proof[way]["has_token"]) for way in ("completion", "streamed")] == [(0, True)] * 2
+
+
+@pytest.mark.parametrize("silent", ["in one piece", "as a stream"])
+@pytest.mark.parametrize("usage", [None, "8", {"completion_tokens": 0}])
+def test_neither_tokens_nor_text_is_no_answer(url: str, usage: Any, silent: str) -> None:
+    whole, pieces = answers(usage, None, "")
+    Head.whole, Head.pieces = (whole, PIECES) if silent == "in one piece" else (WHOLE, pieces)
+    with pytest.raises(RemoteFailureError, match=f"expected at least one token {silent}, found none"):
+        api_health.prove(Api(url, "secret", 5), GIVEN)
+
+
+@pytest.mark.parametrize(
+    "odd", [5, [], "error", None, {"choices": None}, {"choices": [5]}, {"choices": [{"message": 5}]}]
+)
+def test_answer_of_another_shape_is_no_answer(url: str, odd: Any) -> None:
+    Head.whole = odd
+    with pytest.raises(RemoteFailureError, match="expected at least one token in one piece"):
         api_health.prove(Api(url, "secret", 5), GIVEN)
 
 
