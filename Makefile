@@ -8,7 +8,7 @@ BIN := .venv/bin
 # than one core, and measure no time.
 CHECKS := lint+compat unit sanity+browser-test lab-test gateway-test scenario-cluster scenario-el8_build \
 	scenario-bad_input+scenario-model_parts scenario-operations
-SLOW_CHECKS := $(addprefix scenario-,cuda_build firewalld chaos exposed runbooks slurm_tiers slurm_preemption router vllm_two_nodes) \
+SLOW_CHECKS := $(addprefix scenario-,cuda_build cluster_debian13 firewalld chaos exposed runbooks slurm_tiers slurm_preemption router vllm_two_nodes) \
 	$(addprefix slow-,both_releases busy fetch_killed gguf_fuzz job_runs killed_playbook upgrade vllm_ranks vllm_rules) engine-test
 GATEWAY_HALF := tests/gateway/hostile_engine/ tests/gateway/engines/ tests/gateway/clients/
 RUN_CHECKS = PYTHONPATH=collections $(BIN)/python -m tools.run_checks

@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from . import config, hosts, network, requirements
+from .images import IMAGES
 from .lab import Manager, as_json, as_table
 from .naming import Places, check_lab_name
 from .process import LabError, say
@@ -85,7 +86,6 @@ def variables(manager: Manager, lab: str) -> dict[str, str]:
         **os.environ,
         "HERD_CACHE": str(manager.places.cache),
         "LAB_NAME": lab,
-        "LAB_REPOSITORY": str(manager.store.repository()),
         "LAB_SHARED": str(manager.places.shared(lab)),
         "CLONE": str(CLONE),
     }
@@ -94,7 +94,8 @@ def variables(manager: Manager, lab: str) -> dict[str, str]:
 def definition(manager: Manager, name: str, where: str, binds: Sequence[str]) -> config.Lab:
     path = LABS / f"{where}.toml" if "/" not in where and not where.endswith(".toml") else Path(where)
     known = variables(manager, name)
-    lab = config.read(path, name, known)
+    repositories = {system: str(manager.store.repository(image)) for system, image in IMAGES.items()}
+    lab = config.read(path, name, known, repositories)
     return config.with_binds(lab, [config.parse_host_bind(text, known) for text in binds])
 
 

@@ -10,16 +10,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import tomllib
 
+from .images import DEFAULT, IMAGES
 from .naming import check_host_name
 from .process import LabError
-
-DEBIAN = "debian12"
-EL8_LIKE = "el8-like"
-SYSTEMS = (DEBIAN, EL8_LIKE)
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ class Host:
     name: str
     eth: str
     ib: str | None = None
-    os: str = DEBIAN
+    os: str = DEFAULT
     layers: tuple[str, ...] = ()
     binds: tuple[Bind, ...] = ()
     # Paths with a separate disk of a size: a test can fill it without filling the machine's disk.
@@ -138,7 +136,22 @@ def _address(host: str, network: Network, value: object) -> str:
     return str(address)
 
 
-def _host(name: str, table: Mapping[str, Any], variables: Mapping[str, str], common: Sequence[str]) -> Host:
+def _system(owner: str, table: Mapping[str, Any], default: str) -> str:
+    system = table.get("os", default)
+    if not isinstance(system, str) or system not in IMAGES:
+        raise LabError(f"{owner}: os is one of {', '.join(IMAGES)}; found {system!r}.")
+    return system
+
+
+def _host(
+    name: str, table: Mapping[str, Any], system: str, variables: Mapping[str, str], common: Sequence[str]
+) -> Host:
+    """Parse the table of a host.
+
+    :param system: the host's system.
+    :param variables: values of ${...} on a host of that system.
+    :param common: binds of all hosts.
+    """
     check_host_name(name)
     unknown = set(table) - _HOST_KEYS
     if unknown:
@@ -147,9 +160,6 @@ def _host(name: str, table: Mapping[str, Any], variables: Mapping[str, str], com
         )
     if "eth" not in table:
         raise LabError(f"Host {name} has no 'eth' address; Ansible reaches hosts over it.")
-    system = table.get("os", DEBIAN)
-    if system not in SYSTEMS:
-        raise LabError(f"Host {name}: os is one of {', '.join(SYSTEMS)}; found {system!r}.")
     disks = table.get("disks", {})
     if not isinstance(disks, dict):
         raise LabError(f"Host {name}: disks is a table of path = size; found {disks!r}.")
@@ -171,20 +181,30 @@ def _host(name: str, table: Mapping[str, Any], variables: Mapping[str, str], com
     )
 
 
-def parse(text: str, name: str, variables: Mapping[str, str]) -> Lab:
-    """Parse the TOML text of a lab."""
+def parse(
+    text: str, name: str, variables: Mapping[str, str], repositories: Mapping[str, str] = MappingProxyType({})
+) -> Lab:
+    """Parse the TOML text of a lab.
+
+    :param repositories: the folder of each system's packages, which is ${LAB_REPOSITORY} in the binds of its hosts.
+    """
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise LabError(f"The lab's definition is not TOML: {error}.") from error
-    unknown = set(data) - {"binds", "hosts"}
+    unknown = set(data) - {"binds", "hosts", "os"}
     if unknown:
-        raise LabError(f"Unknown key {', '.join(sorted(unknown))}; a lab has 'binds' and 'hosts'.")
+        raise LabError(f"Unknown key {', '.join(sorted(unknown))}; a lab has 'binds', 'hosts' and 'os'.")
     tables = data.get("hosts")
     if not isinstance(tables, dict) or not tables:
         raise LabError("A lab needs at least one table [hosts.NAME].")
     common = _texts("*", "binds", data.get("binds", []))
-    hosts = tuple(_host(host, table, variables, common) for host, table in tables.items())
+    default = _system("The lab", data, DEFAULT)
+    hosts = []
+    for host, table in tables.items():
+        system = _system(f"Host {host}", table, default)
+        repository = {"LAB_REPOSITORY": repositories[system]} if system in repositories else {}
+        hosts.append(_host(host, table, system, {**variables, **repository}, common))
     for network in NETWORKS:
         seen: dict[str, str] = {}
         for host in hosts:
@@ -193,7 +213,7 @@ def parse(text: str, name: str, variables: Mapping[str, str]) -> Lab:
                 raise LabError(f"Hosts {seen[address]} and {host.name} both have {network.label} {address}.")
             if address is not None:
                 seen[address] = host.name
-    return Lab(name, hosts)
+    return Lab(name, tuple(hosts))
 
 
 def with_binds(lab: Lab, binds: Sequence[tuple[str, Bind]]) -> Lab:
@@ -236,9 +256,11 @@ def from_data(data: Mapping[str, Any]) -> Lab:
     )
 
 
-def read(path: Path, name: str, variables: Mapping[str, str]) -> Lab:
+def read(
+    path: Path, name: str, variables: Mapping[str, str], repositories: Mapping[str, str] = MappingProxyType({})
+) -> Lab:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise LabError(f"The lab's definition {path} cannot be read: {error.strerror}.") from error
-    return parse(text, name, variables)
+    return parse(text, name, variables, repositories)

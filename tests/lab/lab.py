@@ -18,10 +18,11 @@ from typing import Any
 
 from . import cgroups, config, hosts, network
 from .config import Host, Lab
+from .images import IMAGES
 from .naming import Places, lab_namespace, machine_name, split_namespace
 from .process import LabError, run, say
 from .requirements import PROBE_PREFIX
-from .rootfs import Store, layers_of, remove_tree
+from .rootfs import Store, remove_tree
 
 _NSPAWN_RUN = Path("/run/systemd/nspawn")
 
@@ -231,7 +232,8 @@ class Manager:
             return
         # The supervisor was killed: kill its remains before a new one starts.
         self._end_host(lab.name, host.name)
-        lower = self.store.lower_folders(layers_of(host.os, host.layers))
+        image = IMAGES[host.os]
+        lower = self.store.lower_folders(image, image.with_layers(host.layers))
         public = self.places.key(lab.name).with_suffix(".pub").read_text(encoding="utf-8")
         files = {
             "/etc/hosts": network.etc_hosts(lab, host),

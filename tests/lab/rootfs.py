@@ -21,11 +21,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from .config import DEBIAN, EL8_LIKE, Lab
+from .config import Lab
+from .images import IMAGES, Image
 from .process import LabError, run, say
 
 RECIPES = Path(__file__).parent / "recipes"
-SUITE = "bookworm"
 # Raise it when this file builds something else from the same recipe.
 BASE_VERSION = "1"
 REPOSITORY_VERSION = "2"
@@ -95,12 +95,27 @@ def acquire_options(dump: str) -> list[str]:
     return found
 
 
-def bookworm_sources(texts: Mapping[str, str]) -> str:
-    """Return the bookworm stanzas of the machine's package sources as one-line entries.
+def suite_sources(texts: Mapping[str, str], suite: str, machine_suite: str) -> str:
+    """Return the stanzas of a Debian suite in the machine's package sources as one-line entries.
 
-    The result is empty on other systems; mmdebstrap then uses its default.
+    A machine with another Debian suite has none; those of its own suite then get the other name. The result is empty
+    on other systems, where mmdebstrap uses its default.
+
+    :param machine_suite: the machine's own Debian suite; empty on other systems.
     """
-    suites = (SUITE, f"{SUITE}-updates", f"{SUITE}-security")
+    found = _stanzas(texts, suite)
+    if not found and machine_suite:
+        found = [_renamed(line, machine_suite, suite) for line in _stanzas(texts, machine_suite)]
+    return "".join(f"{line}\n" for line in dict.fromkeys(found))
+
+
+def _renamed(line: str, old: str, new: str) -> str:
+    """Replace the name of the suite in a one-line entry; addresses stay."""
+    return re.sub(rf" {re.escape(old)}(?=[ -])", f" {new}", line, count=1)
+
+
+def _stanzas(texts: Mapping[str, str], suite: str) -> list[str]:
+    suites = (suite, f"{suite}-updates", f"{suite}-security")
     lines: list[str] = []
     for name, text in sorted(texts.items()):
         if name.endswith(".sources"):
@@ -111,7 +126,7 @@ def bookworm_sources(texts: Mapping[str, str]) -> str:
                 match = re.match(r"\s*deb\s+(?:\[([^\]]*)\]\s+)?(\S+)\s+(\S+)\s+(.*)", line)
                 if match and match.group(3) in suites:
                     lines.append(line.strip())
-    return "".join(f"{line}\n" for line in dict.fromkeys(lines))
+    return lines
 
 
 def _one_line(stanza: str, suites: Sequence[str]) -> list[str]:
@@ -132,11 +147,19 @@ def _one_line(stanza: str, suites: Sequence[str]) -> list[str]:
     ]
 
 
-def _machine_sources() -> str:
+def machine_suite(os_release: str) -> str:
+    """Return the Debian suite of the text of /etc/os-release; empty for another distribution."""
+    fields = dict(re.findall(r'^([A-Z_]+)="?([^"\n]*)"?$', os_release, re.MULTILINE))
+    return fields.get("VERSION_CODENAME", "") if fields.get("ID") == "debian" else ""
+
+
+def _machine_sources(suite: str) -> str:
     folder = Path("/etc/apt")
     paths = [folder / "sources.list", *(folder / "sources.list.d").glob("*")]
     texts = {p.name: p.read_text(encoding="utf-8") for p in paths if p.suffix in {".list", ".sources"} and p.is_file()}
-    return bookworm_sources(texts)
+    os_release = Path("/etc/os-release")
+    own = machine_suite(os_release.read_text(encoding="utf-8")) if os_release.is_file() else ""
+    return suite_sources(texts, suite, own)
 
 
 @contextmanager
@@ -160,33 +183,33 @@ class Store:
 
     # Keys
 
-    def base_key(self) -> str:
-        return key_of([BASE_VERSION, SUITE, platform.machine(), recipe("base").digest])
+    def base_key(self, image: Image) -> str:
+        return key_of([BASE_VERSION, image.suite, platform.machine(), recipe("base").digest])
 
-    def repository_key(self) -> str:
+    def repository_key(self, image: Image) -> str:
         wanted = (RECIPES / "repository.packages").read_text(encoding="utf-8")
-        return key_of([REPOSITORY_VERSION, self.base_key(), *package_list(wanted)])
+        return key_of([REPOSITORY_VERSION, self.base_key(image), *package_list(wanted)])
 
-    def layer_key(self, names: Sequence[str]) -> str:
+    def layer_key(self, image: Image, names: Sequence[str]) -> str:
         # Without the repository's key: another package in it changes no layer.
         make = (RECIPES / "make_layer.sh").read_text(encoding="utf-8")
-        return key_of([self.base_key(), make, *(recipe(name).digest for name in names)])
+        return key_of([self.base_key(image), make, *(recipe(name).digest for name in names)])
 
     # Places
 
-    def base(self) -> Path:
-        return self.folder / "base" / self.base_key()
+    def base(self, image: Image) -> Path:
+        return self.folder / "base" / self.base_key(image)
 
-    def repository(self) -> Path:
-        return self.folder / "repository" / self.repository_key()
+    def repository(self, image: Image) -> Path:
+        return self.folder / "repository" / self.repository_key(image)
 
-    def layer(self, names: Sequence[str]) -> Path:
-        return self.folder / "layer" / f"{'-'.join(names)}-{self.layer_key(names)}"
+    def layer(self, image: Image, names: Sequence[str]) -> Path:
+        return self.folder / "layer" / f"{'-'.join(names)}-{self.layer_key(image, names)}"
 
-    def lower_folders(self, names: Sequence[str]) -> list[Path]:
+    def lower_folders(self, image: Image, names: Sequence[str]) -> list[Path]:
         """Return the read-only folders of a host, the topmost first."""
-        layers = [self.layer(names[:count]) for count in range(len(names), 0, -1)]
-        return [*layers, self.base()]
+        layers = [self.layer(image, names[:count]) for count in range(len(names), 0, -1)]
+        return [*layers, self.base(image)]
 
     # Making
 
@@ -218,13 +241,14 @@ class Store:
 
     def ensure(self, lab: Lab) -> None:
         """Make all file systems that the lab's hosts need."""
-        self.ensure_base()
-        self.ensure_repository()
         for host in lab.hosts:
-            self.ensure_layers(layers_of(host.os, host.layers))
+            image = IMAGES[host.os]
+            self.ensure_base(image)
+            self.ensure_repository(image)
+            self.ensure_layers(image, image.with_layers(host.layers))
 
-    def ensure_base(self) -> None:
-        with self._making(self.base(), "making the root file system (Debian 12, about 40 s)") as work:
+    def ensure_base(self, image: Image) -> None:
+        with self._making(self.base(image), f"making the root file system ({image.title}, about 40 s)") as work:
             if work is None:
                 return
             wanted = recipe("base")
@@ -232,7 +256,7 @@ class Store:
             setup.write_text(wanted.script, encoding="utf-8")
             conf = work / "apt.conf"
             conf.write_text("\n".join(self._acquire()) + "\n", encoding="utf-8")
-            sources = _machine_sources()
+            sources = _machine_sources(image.suite)
             argv = [
                 # Its mounts must not outlive it: a killed mmdebstrap does not unmount them.
                 *PRIVATE_MOUNTS,
@@ -245,7 +269,7 @@ class Store:
                 "--dpkgopt=force-unsafe-io",
                 f"--include={','.join(wanted.packages)}",
                 f'--customize-hook=chroot "$1" /bin/sh -s < {setup}',
-                SUITE,
+                image.suite,
                 str(work / "result"),
             ]
             self._run([*argv, "-"], stdin=sources) if sources else self._run(argv)
@@ -254,24 +278,25 @@ class Store:
     def _acquire() -> list[str]:
         return acquire_options(run(["apt-config", "dump"]).stdout)
 
-    def ensure_repository(self) -> None:
-        with self._making(self.repository(), "fetching the packages that hosts can install (about 30 s)") as work:
+    def ensure_repository(self, image: Image) -> None:
+        what = f"fetching the packages that hosts can install ({image.title}, about 30 s)"
+        with self._making(self.repository(image), what) as work:
             if work is None:
                 return
             wanted = package_list((RECIPES / "repository.packages").read_text(encoding="utf-8"))
-            self._download(work, wanted, work / "result")
+            self._download(image, work, wanted, work / "result")
             listing = run(["apt-ftparchive", "packages", "."], cwd=work / "result").stdout
             (work / "result" / "Packages").write_text(listing, encoding="utf-8")
             # Without this file apt warns at every update.
             release = run(["apt-ftparchive", "release", "."], cwd=work / "result").stdout
             (work / "result" / "Release").write_text(release, encoding="utf-8")
 
-    def _download(self, work: Path, packages: Sequence[str], target: Path) -> None:
+    def _download(self, image: Image, work: Path, packages: Sequence[str], target: Path) -> None:
         """Fetch `packages` and their dependencies beyond the base with the machine's apt."""
         lists = work / "sources.list"
-        lists.write_text(_machine_sources() or self._base_sources(), encoding="utf-8")
+        lists.write_text(_machine_sources(image.suite) or self._base_sources(image), encoding="utf-8")
         # On a machine without Debian, only the new file system has Debian's keys.
-        keys = self.base() / "etc/apt/trusted.gpg.d"
+        keys = self.base(image) / "etc/apt/trusted.gpg.d"
         for folder in ("state/lists/partial", "cache/archives/partial"):
             (work / folder).mkdir(parents=True)
         options = {
@@ -281,7 +306,7 @@ class Store:
             "Dir::Etc::Preferences": "/dev/null",
             "Dir::Etc::PreferencesParts": "/dev/null",
             "Dir::State": work / "state",
-            "Dir::State::status": self.base() / "var/lib/dpkg/status",
+            "Dir::State::status": self.base(image) / "var/lib/dpkg/status",
             "Dir::Cache": work / "cache",
             "APT::Install-Recommends": "false",
             "APT::Sandbox::User": "root",
@@ -294,16 +319,16 @@ class Store:
         for package in (work / "cache" / "archives").glob("*.deb"):
             package.rename(target / package.name)
 
-    def _base_sources(self) -> str:
-        return (self.base() / "usr/share/herd-lab/sources.list").read_text(encoding="utf-8")
+    def _base_sources(self, image: Image) -> str:
+        return (self.base(image) / "usr/share/herd-lab/sources.list").read_text(encoding="utf-8")
 
-    def ensure_layers(self, names: Sequence[str]) -> None:
+    def ensure_layers(self, image: Image, names: Sequence[str]) -> None:
         for count in range(1, len(names) + 1):
-            self._ensure_layer(names[:count])
+            self._ensure_layer(image, names[:count])
 
-    def _ensure_layer(self, names: Sequence[str]) -> None:
+    def _ensure_layer(self, image: Image, names: Sequence[str]) -> None:
         wanted = recipe(names[-1])
-        with self._making(self.layer(names), f"making the layer {wanted.name} (up to two minutes)") as work:
+        with self._making(self.layer(image, names), f"making the layer {wanted.name} (up to two minutes)") as work:
             if work is None:
                 return
             for folder in ("result", "work", "root"):
@@ -315,8 +340,8 @@ class Store:
                     "sh",
                     str(RECIPES / "make_layer.sh"),
                     str(work),
-                    ":".join(str(path) for path in self.lower_folders(names[:-1])),
-                    str(self.repository()),
+                    ":".join(str(path) for path in self.lower_folders(image, names[:-1])),
+                    str(self.repository(image)),
                     str(wanted.files or ""),
                     *wanted.packages,
                 ]
@@ -326,22 +351,17 @@ class Store:
 
     def unused(self, used: set[Path]) -> list[Path]:
         """Return images that neither the present recipes nor an existing lab uses."""
-        present = used | {self.base(), self.repository()}
-        for path in RECIPES.glob("*/packages"):
-            if path.parent.name != "base":
-                present.add(self.layer((path.parent.name,)))
+        present = set(used)
+        for image in IMAGES.values():
+            present |= {self.base(image), self.repository(image)}
+            present |= {
+                self.layer(image, (path.parent.name,))
+                for path in RECIPES.glob("*/packages")
+                if path.parent.name != "base"
+            }
         found = [p for kind in ("base", "repository", "layer") for p in sorted((self.folder / kind).glob("*"))]
         found += [p for kind in ("base", "repository", "layer") for p in (self.folder / kind).glob(".new-*")]
         return [path for path in dict.fromkeys(found) if path not in present]
-
-
-def layers_of(system: str, layers: Sequence[str]) -> tuple[str, ...]:
-    """Return all layers of a host; its system may be one."""
-    if system == DEBIAN:
-        return tuple(layers)
-    if system == EL8_LIKE:
-        return ("el8", *layers)
-    raise LabError(f"Unknown system {system!r}.")
 
 
 def remove_tree(path: Path) -> None:

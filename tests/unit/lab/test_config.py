@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -74,7 +75,9 @@ HOST = '[hosts.a]\neth = "10.0.0.2"\n'
         ("[hosts.a]\neth = '10.0.0.255'\n", "in 10.0.0.0/24"),
         (HOST + "ib = '10.0.0.2'\n", "in 10.100.0.0/24"),
         (HOST + "memory = 1\n", "unknown key memory"),
-        (HOST + "os = 'windows'\n", "os is one of"),
+        (HOST + "os = 'windows'\n", "Host a: os is one of debian12, debian13, el8-like; found 'windows'"),
+        (HOST + "os = ['debian13']\n", "Host a: os is one of"),
+        ("os = 'windows'\n" + HOST, "The lab: os is one of debian12, debian13, el8-like; found 'windows'"),
         (HOST + "layers = 'nginx'\n", "layers is a list"),
         (HOST + "disks = { models = '64M' }\n", "absolute path and a size"),
         (HOST + "disks = { '/models' = '64' }\n", "absolute path and a size"),
@@ -89,6 +92,25 @@ def test_error_names_the_mistake(text: str, message: str) -> None:
     with pytest.raises(LabError) as caught:
         config.parse(text, "demo", VARIABLES)
     assert message in str(caught.value)
+
+
+def test_hosts_have_the_system_of_the_lab_or_their_own() -> None:
+    text = 'os = "debian13"\nbinds = ["${LAB_REPOSITORY}:/srv/repo:ro"]\n' + HOST
+    text += '[hosts.b]\neth = "10.0.0.3"\nos = "debian12"\n'
+    lab = config.parse(text, "demo", VARIABLES, {"debian12": "/cache/twelve", "debian13": "/cache/thirteen"})
+    assert [host.os for host in lab.hosts] == ["debian13", "debian12"]
+    # Each host gets the packages of its own system.
+    assert [host.binds[0].source for host in lab.hosts] == ["/cache/thirteen", "/cache/twelve"]
+
+
+def test_hosts_of_scenario_on_debian13_differ_from_cluster_in_their_system_only() -> None:
+    root = Path(__file__).parents[3]
+    found = [
+        config.read(path, "demo", VARIABLES)
+        for path in (root / "tests/lab/labs/cluster.toml", root / "molecule/cluster_debian13/lab.toml")
+    ]
+    assert {host.os for host in found[1].hosts} == {"debian13"}
+    assert found[0].hosts == tuple(replace(host, os="debian12") for host in found[1].hosts)
 
 
 def test_missing_definition_gives_one_error(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import rootfs
+from tests.lab import images, rootfs
 from tests.lab.process import LabError
 
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures" / "lab"
@@ -40,14 +40,18 @@ Components: main
 """
 
 
-def test_only_bookworm_is_taken_from_the_machines_sources() -> None:
+BOOKWORM = images.Image("Debian 12", "bookworm")
+TRIXIE = images.Image("Debian 13", "trixie")
+
+
+def test_only_the_suite_is_taken_from_the_machines_sources() -> None:
     texts = {
         "debian.sources": DEB822,
         "more.list": "deb [trusted=yes] http://b.example/debian bookworm main\n"
         "deb http://c.example cloud main\n# deb x\n",
     }
     keyring = "[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]"
-    assert rootfs.bookworm_sources(texts).splitlines() == [
+    assert rootfs.suite_sources(texts, "bookworm", "bookworm").splitlines() == [
         f"deb {keyring} http://mirror.example/debian bookworm main",
         f"deb {keyring} http://mirror.example/debian bookworm-updates main",
         "deb http://mirror.example/security bookworm-security main contrib",
@@ -56,7 +60,35 @@ def test_only_bookworm_is_taken_from_the_machines_sources() -> None:
 
 
 def test_machine_without_debian_has_no_debian_sources() -> None:
-    assert rootfs.bookworm_sources({"ubuntu.sources": DEB822.replace("bookworm", "noble")}) == ""
+    assert rootfs.suite_sources({"ubuntu.sources": DEB822.replace("bookworm", "noble")}, "bookworm", "") == ""
+
+
+def test_another_suite_comes_from_the_addresses_of_the_machines_own() -> None:
+    texts = {"debian.sources": DEB822, "more.list": "deb [arch=amd64] http://bookworm.example/debian bookworm main\n"}
+    keyring = "[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]"
+    assert rootfs.suite_sources(texts, "trixie", "bookworm").splitlines() == [
+        f"deb {keyring} http://mirror.example/debian trixie main",
+        f"deb {keyring} http://mirror.example/debian trixie-updates main",
+        "deb http://mirror.example/security trixie-security main contrib",
+        "deb [arch=amd64] http://bookworm.example/debian trixie main",
+    ]
+
+
+def test_own_sources_of_a_suite_win_over_renamed_ones() -> None:
+    texts = {"debian.sources": DEB822, "more.list": "deb http://b.example/debian trixie main\n"}
+    assert rootfs.suite_sources(texts, "trixie", "bookworm") == "deb http://b.example/debian trixie main\n"
+
+
+@pytest.mark.parametrize(
+    ("os_release", "suite"),
+    [
+        ('ID=debian\nVERSION_CODENAME=bookworm\nVERSION_ID="12"\n', "bookworm"),
+        ("ID=ubuntu\nID_LIKE=debian\nVERSION_CODENAME=noble\n", ""),
+        ('ID="rocky"\nVERSION_ID="8.10"\n', ""),
+    ],
+)
+def test_suite_of_the_machine_is_only_known_for_debian(os_release: str, suite: str) -> None:
+    assert rootfs.machine_suite(os_release) == suite
 
 
 def test_proxy_and_certificates_are_taken_from_apt() -> None:
@@ -113,7 +145,7 @@ def test_changed_recipe_rebuilds_only_itself_and_its_dependants(
     store = rootfs.Store(tmp_path)
 
     def keys() -> tuple[Path, Path, Path]:
-        return store.base(), store.repository(), store.layer(("nginx",))
+        return store.base(BOOKWORM), store.repository(BOOKWORM), store.layer(BOOKWORM, ("nginx",))
 
     before = keys()
     (recipes / changed).write_text(text, encoding="utf-8")
@@ -123,11 +155,18 @@ def test_changed_recipe_rebuilds_only_itself_and_its_dependants(
 @pytest.mark.usefixtures("recipes")
 def test_layers_are_stacked_on_the_base(tmp_path: Path) -> None:
     store = rootfs.Store(tmp_path)
-    assert store.lower_folders(("nginx", "tools")) == [
-        store.layer(("nginx", "tools")),
-        store.layer(("nginx",)),
-        store.base(),
+    assert store.lower_folders(BOOKWORM, ("nginx", "tools")) == [
+        store.layer(BOOKWORM, ("nginx", "tools")),
+        store.layer(BOOKWORM, ("nginx",)),
+        store.base(BOOKWORM),
     ]
+
+
+@pytest.mark.usefixtures("recipes")
+def test_systems_share_no_file_system(tmp_path: Path) -> None:
+    store = rootfs.Store(tmp_path)
+    for place in (store.base, store.repository, lambda image: store.layer(image, ("nginx",))):
+        assert place(BOOKWORM) != place(TRIXIE)
 
 
 @pytest.mark.usefixtures("recipes")
@@ -141,7 +180,10 @@ def test_only_unused_images_are_pruned(tmp_path: Path) -> None:
     store = rootfs.Store(tmp_path / "store")
     old, used = store.folder / "base" / "old", store.folder / "layer" / "nginx-used"
     half = store.folder / "layer" / ".new-nginx-x"
-    for folder in (store.base(), store.repository(), store.layer(("nginx",)), old, used, half):
+    for image in images.IMAGES.values():
+        for folder in (store.base(image), store.repository(image), store.layer(image, ("nginx",))):
+            folder.mkdir(parents=True, exist_ok=True)
+    for folder in (old, used, half):
         folder.mkdir(parents=True)
     assert set(store.unused({used})) == {old, half}
 
@@ -155,10 +197,18 @@ def test_failed_build_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(rootfs, "run", refuse)
     with pytest.raises(LabError, match="no network"):
-        store.ensure_base()
+        store.ensure_base(BOOKWORM)
     assert list((store.folder / "base").iterdir()) == []
 
 
-@pytest.mark.parametrize(("system", "layers"), [("debian12", ("nginx",)), ("el8-like", ("el8", "nginx"))])
+@pytest.mark.parametrize(
+    ("system", "layers"), [("debian12", ("nginx",)), ("debian13", ("nginx",)), ("el8-like", ("el8", "nginx"))]
+)
 def test_system_of_a_host_may_be_a_layer(system: str, layers: tuple[str, ...]) -> None:
-    assert rootfs.layers_of(system, ("nginx",)) == layers
+    assert images.IMAGES[system].with_layers(("nginx",)) == layers
+
+
+@pytest.mark.parametrize("name", images.IMAGES)
+def test_every_image_has_its_recipes(name: str) -> None:
+    for layer in images.IMAGES[name].layers:
+        assert rootfs.recipe(layer).packages
