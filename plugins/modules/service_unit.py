@@ -12,6 +12,7 @@ version_added: 0.1.0
 description:
   - Lets systemd check the unit, writes it with its other files, enables it, and starts the service, or restarts it if
     it runs with another text.
+  - Leaves out directives that the host's systemd does not know.
   - The environment variable C(HERD_UNIT) of the running process has the digest of the text that it was started with. So
     the next run completes a run that was killed between writing and restarting.
 author: herd.inference contributors (@herd-inference)
@@ -101,6 +102,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
+from ansible_collections.herd.inference.plugins.module_utils.core.host import unit_syntax
 from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, file_diff, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports import files, systemd
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import processes
@@ -131,6 +133,18 @@ class Plan:
         was = (f"{name}: {state.active_state}, {words[state.enabled]}\n" for name, state in self.states.items())
         now = (f"{name}: {words[enabled]}\n" for name, enabled in self.enabled.items())
         return [{"before": "".join(was), "after": "".join(now) + f"{self.action} ({self.reason or 'no restart'})\n"}]
+
+
+def on_this_host(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options without the directives that this host's systemd does not know."""
+    version = systemd.version()
+
+    def known(path: str, text: str) -> str:
+        is_unit = Path(path).parent == systemd.UNIT_DIRECTORY
+        return unit_syntax.supported(text, version) if is_unit else text
+
+    units = {name: unit_syntax.supported(given[name], version) for name in ("content", "socket")}
+    return {**given, **units, "files": {path: known(path, text) for path, text in given["files"].items()}}
 
 
 def digest(content: str, others: dict[str, str], triggers: list[str]) -> str:
@@ -286,7 +300,7 @@ def instances(given: dict[str, Any], wanted: str, stale: list[str], is_edited: b
 
 def result(module: HerdModule) -> dict[str, Any]:
     """Write the unit, bring the service to it, and return the module's result."""
-    given = module.params
+    given = on_this_host(module.params)
     wanted = digest(given["content"], given["files"], given["triggers"])
     unit = str(systemd.UNIT_DIRECTORY / given["name"])
     texts = {unit: given["content"].replace("@HERD_UNIT@", wanted), **given["files"]}

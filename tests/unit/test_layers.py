@@ -63,6 +63,7 @@ ALLOWED = {
         "core.engine.api_answers",
         "core.errors",
         "core.host.certificate",
+        "core.host.unit_syntax",
         "core.vllm.planning.hub_address",
         "ports",
         "requests",

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 import time
 from collections.abc import Sequence
@@ -12,14 +13,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import InvalidInputError, NotFoundError, RemoteFailureError
+from ..core.host import unit_syntax
 from . import commands
 
 UNIT_DIRECTORY = Path("/etc/systemd/system")
 # A start of the head waits for its workers.
 JOB_TIMEOUT_S = 1800
 SETTLE_PAUSE_S = 0.5
+# Newer than every systemd: all directives are known.
+NEWEST = 10_000
+# Lines that are read to find the last words: systemd may write a line for each directive that it ignores.
+LAST_LINES = 200
 # Most lines that are read of an invocation's journal.
 LONGEST_JOURNAL = 4000
+# systemd 239 names the socket: "Service X not loaded, Y.socket cannot be started."
+_NO_SERVICE = re.compile(r"not loaded, (?:socket|\S+\.socket) cannot be started")
 _PROPERTIES = (
     "ActiveState,SubState,UnitFileState,MainPID,NRestarts,InvocationID,ActiveEnterTimestamp,"
     "ActiveEnterTimestampMonotonic,NeedDaemonReload"
@@ -43,6 +51,16 @@ class UnitState:
     needs_reload: bool = False
 
 
+def version() -> int:
+    """Return the version of this host's systemd, or NEWEST without one."""
+    try:
+        answer = commands.run(["systemctl", "--version"])
+    except NotFoundError:
+        return NEWEST
+    found = re.match(r"systemd (\d+)", answer.out)
+    return int(found[1]) if found else NEWEST
+
+
 def _systemctl(*words: str, timeout: float = 60) -> None:
     answer = commands.run(["systemctl", *words], timeout=timeout)
     if answer.rc != 0:
@@ -56,8 +74,11 @@ def _systemctl(*words: str, timeout: float = 60) -> None:
 
 def last_words(unit: str, lines: int = 5) -> str:
     """Return the last log lines of a unit, which say more than systemctl's error."""
-    answer = commands.run(["journalctl", "--quiet", "--no-pager", "--output=cat", f"--lines={lines}", f"--unit={unit}"])
-    return " | ".join(line.strip() for line in answer.out.splitlines() if line.strip())
+    answer = commands.run(
+        ["journalctl", "--quiet", "--no-pager", "--output=cat", f"--lines={max(LAST_LINES, lines)}", f"--unit={unit}"]
+    )
+    said = [line.strip() for line in answer.out.splitlines() if not unit_syntax.is_unknown_directive(line)]
+    return " | ".join([line for line in said if line][-lines:])
 
 
 def show(unit: str) -> UnitState:
@@ -92,9 +113,9 @@ def verify(unit: str, text: str) -> None:
         path.write_text(text, encoding="utf-8")
         answer = commands.run(["systemd-analyze", "verify", "--man=no", str(path)])
     # systemd also reports faults of other units, which are not this unit's.
-    ours = [line for line in answer.err.splitlines() if unit in line]
+    ours = [line for line in answer.err.splitlines() if unit in line and not unit_syntax.is_unknown_directive(line)]
     # A socket is installed before the service that it starts.
-    ours = [line for line in ours if "not loaded, socket cannot be started" not in line]
+    ours = [line for line in ours if not _NO_SERVICE.search(line)]
     if answer.rc != 0 and ours:
         raise InvalidInputError(
             f"a unit {unit} that systemd accepts", "; ".join(ours), "correct the variable that the text is made from"

@@ -147,6 +147,10 @@ def gateway(has_gpu: bool) -> str:
     )
 
 
+def gateway_socket(has_gpu: bool) -> str:
+    return render("gateway", "herd-gateway.socket.j2", _gateway_nginx_group="www-data")
+
+
 def worker_firewall(has_gpu: bool) -> str:
     return firewall("rpc_worker", "/etc/herd/rpc-firewall.nft", "llama-rpc.service")
 

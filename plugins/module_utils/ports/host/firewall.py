@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import InvalidInputError, NotFoundError
+from ...core.host import unit_syntax
 from .. import commands, files, systemd
 
 _PLACES = "/usr/sbin:/sbin:/usr/bin:/bin"
@@ -37,7 +38,8 @@ class NftTable:
 
 def install_table(table: NftTable, check_mode: bool) -> dict[str, Any]:
     """Write the files that differ, load the rules into the kernel, enable the unit, and return the module's result."""
-    texts = {table.ruleset_path: table.ruleset, str(systemd.UNIT_DIRECTORY / table.unit): table.unit_text}
+    unit_text = unit_syntax.supported(table.unit_text, systemd.version())
+    texts = {table.ruleset_path: table.ruleset, str(systemd.UNIT_DIRECTORY / table.unit): unit_text}
     before = {path: files.read_text(Path(path)) for path in texts}
     stale = [path for path in texts if before[path] != texts[path]]
     state, is_loaded = systemd.show(table.unit), has_chain(table.name, table.marker)

@@ -40,6 +40,7 @@ class Systemd:
         self.bound, self.refused, self.fails = "", list[str](), False
         monkeypatch.setattr(systemd, "UNIT_DIRECTORY", folder)
         monkeypatch.setattr(systemd, "show", self.show)
+        monkeypatch.setattr(systemd, "version", lambda: 257)
         monkeypatch.setattr(systemd, "_systemctl", self.systemctl)
         monkeypatch.setattr(systemd, "verify", lambda _unit, _text: None)
         monkeypatch.setattr(time, "monotonic", lambda: self.now)

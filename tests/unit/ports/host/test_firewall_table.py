@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,9 +21,11 @@ class Host:
         self.did: list[str] = []
         self.unit = systemd.UnitState()
         self.is_loaded = False
+        self.version = 257
         self.table = firewall.NftTable("herd_t", "m1", "t.service", str(folder / "t.nft"), "table\n", "[Unit]\n")
         monkeypatch.setattr(systemd, "UNIT_DIRECTORY", folder)
         monkeypatch.setattr(systemd, "show", lambda _unit: self.unit)
+        monkeypatch.setattr(systemd, "version", lambda: self.version)
         monkeypatch.setattr(firewall, "nft_program", lambda: "/usr/sbin/nft")
         monkeypatch.setattr(firewall, "has_chain", lambda _table, _chain: self.is_loaded)
         for module, names in ((systemd, ("reload", "enable", "start")), (firewall, ("check", "load"))):
@@ -58,3 +61,16 @@ def test_flushed_table_is_loaded_again(host: Host) -> None:
         "rules loaded: no\nloaded at boot: yes\n",
         "rules loaded: yes\nloaded at boot: yes\n",
     )
+
+
+def test_unit_has_no_directive_that_systemd_of_the_host_does_not_know(host: Host, tmp_path: Path) -> None:
+    text = "[Service]\nPrivateMounts=yes\nProtectClock=yes\n"
+    host.table, host.version = replace(host.table, unit_text=text), 239
+    host.install()
+    assert (tmp_path / "t.service").read_text(encoding="utf-8") == "[Service]\nPrivateMounts=yes\n"
+    host.is_loaded, host.unit = True, systemd.UnitState("active", "exited", enabled=True)
+    assert host.install() == (False, [])
+    # systemd was upgraded.
+    host.version = 252
+    assert host.install()[0]
+    assert (tmp_path / "t.service").read_text(encoding="utf-8") == text
