@@ -35,6 +35,7 @@ sys.path[:0] = [str(ROOT)]
 
 from tests.lab import requirements
 from tests.lab.naming import Places
+from tests.models.random_weights import opening
 
 RESULTS = ROOT / "bench" / "results"
 PAGE = ROOT / "docs" / "reference" / "fetch-speed.md"
@@ -78,24 +79,26 @@ class Model:
 
 
 def make_model(folder: Path, mib: int) -> Model:
-    """Write random bytes, which cannot be compressed."""
+    """Write a model of random weights, which cannot be compressed."""
     folder.mkdir(parents=True)
     say(f"writing {mib} MiB")
     whole = hashlib.sha256()
     sums = []
+    size = mib // 2 * 2 * MIB
+    head = opening(size)
     for number, name in enumerate(PARTS):
         digest = hashlib.sha256()
         with (folder / name).open("wb") as stream:
             for index in range(mib // 2):
                 data = os.urandom(MIB)
-                data = b"GGUF" + data[4:] if number == index == 0 else data
+                data = head + data[len(head) :] if number == index == 0 else data
                 stream.write(data)
                 digest.update(data)
                 whole.update(data)
             stream.flush()
             os.fsync(stream.fileno())
         sums.append(digest.hexdigest())
-    return Model(folder, mib // 2 * 2 * MIB, whole.hexdigest(), (sums[0], sums[1]))
+    return Model(folder, size, whole.hexdigest(), (sums[0], sums[1]))
 
 
 CONFIG = """

@@ -26,6 +26,8 @@ description:
   - The bytes go to a hidden file beside the destination, C(.NAME.incoming), with a journal of the bytes that are safe
     on disk. The next run continues after a kill. A loss of power costs at most 48 MiB. Once size and SHA-256 are
     right, the file gets its owner, mode and name in one step. Until then the former file stays.
+  - Before a file gets its name, its header is read. A header that the engine could not read is an error, and so is one
+    that describes a longer file. Joined parts must be exactly as long as their header says.
   - A file that is replaced on its server during the download is detected by its ETag, time or size. Bytes of the old
     and the new file are never combined.
   - A verified file is recorded in C(.NAME.verified), with its size and time. While these are the same, the file is
@@ -81,6 +83,8 @@ options:
         mount. The file's name is added to it. Other addresses are complete, and only allowed for a model of one file.
       - If a mirror fails or has other bytes, the download continues from the next one. Bytes of two addresses are
         combined only if a SHA-256 proves that they are the same.
+      - Where the task has no size, the publisher confirms the size that a mirror states. A mirror with another size or
+        SHA-256 is left out with a warning.
       - O(token) is not sent to mirrors.
     type: list
     elements: str
@@ -307,25 +311,30 @@ def connect(module: HerdModule, targets: tuple[Target, ...], report: ReportProgr
     workers = DownloadWorkers(client, connections, limit, report)
     lacking = REQUESTS_ERROR is not None and any(not url.startswith("file:") for url in asked)
     return download.DownloadPorts(
-        Disk(), None if lacking else client, None if lacking else workers, report, inspect=inspect
+        Disk(), None if lacking else client, None if lacking else workers, report, inspect=inspect, warn=module.warn
     )
 
 
-def inspect(path: str, name: str) -> None:
-    """Refuse a joined file whose header describes a file of another length."""
+def inspect(path: str, name: str, is_joined: bool) -> None:
+    """Refuse a file whose header cannot be read, or describes a file of another length.
+
+    :param name: the name that the file will get.
+    :param is_joined: whether it is joined from parts.
+    """
+    remedy = "list all parts of this file, and only those, in the order of their numbers" if is_joined else ""
     with open_file(Path(path)) as source:
+        source.name = name
         try:
             header = gguf.read_header(source)
-        except HerdError:
-            # A file without a header that can be read has nothing to compare with; model_check reports it.
-            return
-    missing, spare = header.data_end - header.file_size, header_check.spare_bytes(header)
-    if missing > 0 or spare:
-        found = f"{missing} bytes fewer" if missing > 0 else f"{spare} bytes more"
+        except MismatchError as error:
+            raise MismatchError(error.expected, error.found, remedy or error.remedy) from error
+    difference = header_check.length_difference(header, is_joined)
+    if difference:
         raise MismatchError(
-            f"the joined parts to be {name} of {header.data_end} bytes, as its header says",
-            found,
-            "list all parts of this file, and only those, in the order of their numbers",
+            f"{'the joined parts to be ' if is_joined else ''}{name} of {header.data_end} bytes, as its header says",
+            f"{abs(difference)} bytes {'fewer' if difference < 0 else 'more'}",
+            remedy
+            or "the publisher's file is truncated: compare its size with the publisher's, or choose another file",
         )
 
 

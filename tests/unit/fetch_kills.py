@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.models.random_weights import gguf_bytes
 from tests.unit.model_server import ModelServer, Served
 
 ROOT = Path(__file__).parents[2]
@@ -66,7 +67,7 @@ def kill_often(folder: Path, size: int, kills: int, longest: float) -> Killed:
     """Fetch a file in two parts; kill each process within C(longest) seconds after its first request."""
     seed = time.time_ns()
     chance = random.Random(seed)
-    whole = b"GGUF" + chance.randbytes(size - 4)
+    whole = gguf_bytes(size, seed)
     cut = chance.randrange(1, len(whole))
     dest = folder / "m.gguf"
     with ModelServer("127.0.0.1").running() as server:

@@ -23,26 +23,31 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
 from .. import text
-from ..errors import InsufficientError, NotFoundError
+from ..errors import InsufficientError, MismatchError, NotFoundError
 from . import progress_record, sources, verification_record
 from .extents import Extents
 from .identity import FileIdentity
 from .parts import Target
 from .retry import Backoff, Pace
 from .servers import Servers
-from .sources import ReportProgress, Segment, SourceClient, total_size
+from .sources import ReportProgress, Segment, SourceClient, Warn, total_size
 from .transfer import Snapshot, Transfer
 
 #: Receives the number of bytes that were hashed since the former call.
 CountBytes = Callable[[int], None]
 
 
-#: Receives the path of a joined file and the name that it will get; raises an error if it cannot be that model.
-Inspect = Callable[[str, str], None]
+#: Receives the path of a file, the name that it will get, and whether it is joined from parts; raises an error if it
+#: cannot be that model.
+Inspect = Callable[[str, str, bool], None]
 
 
-def _inspect_nothing(_path: str, _name: str) -> None:
+def _inspect_nothing(_path: str, _name: str, _is_joined: bool) -> None:
     """Accept every file."""
+
+
+def _warn_nobody(_text: str) -> None:
+    """Drop a warning."""
 
 
 class PartialFile(Protocol):
@@ -86,9 +91,10 @@ class DownloadWorkers(Protocol):
 class DownloadPorts:
     """Disk, servers and threads of a download.
 
-    :ivar inspect: judges a file that was joined from parts, before it gets its name.
+    :ivar inspect: judges a file before it gets its name.
     :ivar client: None if no server can be asked: in check mode on a host without the library requests.
     :ivar servers: the limits of the servers, for all files of a run.
+    :ivar warn: receives a sentence about each mirror that is left out because it has another file.
     """
 
     disk: Disk
@@ -97,6 +103,7 @@ class DownloadPorts:
     report: ReportProgress
     servers: Servers = field(default_factory=Servers)
     inspect: Inspect = _inspect_nothing
+    warn: Warn = _warn_nobody
 
 
 @dataclass(frozen=True)
@@ -264,6 +271,7 @@ class Download:
         file = self.disk.open_partial_file(self.partial)
         try:
             self._transfer(transfer, file, self.ports.workers)
+            self._warn_of_refused(transfer)
             self._publish(transfer, file)
         finally:
             file.close()
@@ -344,7 +352,8 @@ class Download:
         """Ask the servers, and compare their answers with the inventory."""
         if self.ports.client is None:
             return sources.given(self.target)
-        return sources.resolve(self.target, self.ports.client, self.policy.checksums, self.ports.report)
+        ports = self.ports
+        return sources.resolve(self.target, self.ports.client, self.policy.checksums, ports.report, ports.warn)
 
     def _expected(self, segments: list[Segment] | None = None) -> str | None:
         """Return the sha256 of the whole file if it is known."""
@@ -401,13 +410,18 @@ class Download:
                 self._clean()
             raise transfer.error
 
+    def _warn_of_refused(self, transfer: Transfer) -> None:
+        """Warn of the mirrors that turned out to have another file."""
+        for label, error in (refused for part in transfer.parts for refused in part.refused):
+            if isinstance(error, MismatchError):
+                self.ports.warn(sources.left_out(label, error))
+
     def _publish(self, transfer: Transfer, file: PartialFile) -> None:
         """Give the verified file its owner, its verification record and then its name."""
         file.truncate(transfer.size or 0)
         file.set_owner(self.policy.uid, self.policy.gid, self.policy.mode)
         file.sync()
-        if len(self.target.parts) > 1 and self.target.sha256 is None:
-            self.ports.inspect(self.partial, self.target.name)
+        self.ports.inspect(self.partial, self.target.name, len(self.target.parts) > 1)
         self.now = replace(self.after, size=transfer.size, sha256=transfer.whole_sha256)
         self.after = replace(self.after, size=transfer.size)
         # Before the rename: otherwise a kill between the two would cost a second read of the whole file.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from .. import text
-from ..errors import InvalidInputError
+from ..errors import InvalidInputError, MismatchError
 
 #: The beginning of a Git LFS pointer: a text of about 130 bytes that stands for a large file in a repository.
 POINTER = b"version https://git-lfs.github.com/spec/"
@@ -26,6 +26,10 @@ LONGEST_TAG = 200
 LONGEST_SHOWN = 120
 SHA256 = re.compile(r"[0-9a-f]{64}")
 _USER = re.compile(r"//[^/]*@")
+
+
+class OtherSizeError(MismatchError):
+    """A server has a file of another size than expected."""
 
 
 @dataclass(frozen=True)

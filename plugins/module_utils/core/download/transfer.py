@@ -24,7 +24,7 @@ from ..errors import HerdError, TransientFailureError
 from . import checks, takeover, transfer_state
 from .extents import Extents
 from .hashing import HashStreams, HashTask
-from .identity import RemoteFile
+from .identity import OtherSizeError, RemoteFile
 from .parts import Target, server_of
 from .retry import Backoff, Pace
 from .servers import Servers
@@ -224,7 +224,8 @@ class Transfer:
             # Until the journal is written again, it has this address without a tag.
             self.journal_due = True
         if part.size is None and remote.size is not None:
-            part.size = request.end = remote.size
+            part.size, part.sized_by = remote.size, address.url
+            request.end = part.size
             transfer_state.place(self.parts)
             self._check_total()
         if not request.ranged:
@@ -268,17 +269,9 @@ class Transfer:
         self.taken.add(start, start + length)
         request.position += length
         part.came_from.add(address.url)
-        if self._made_progress(request):
+        if request.made_progress(self.pace.progress):
             address.failures = 0
         return request.end is None or request.position < request.end
-
-    def _made_progress(self, request: PartRequest) -> bool:
-        """Return whether a request delivered enough bytes to show that the server works."""
-        if not request.ranged:
-            return request.position - request.part.furthest >= self.pace.progress
-        received = request.position - request.start
-        # A third of the requested bytes is enough, even where these are few.
-        return received >= self.pace.progress or 2 * received >= request.left
 
     def closed(self, request: PartRequest, now: float) -> None:
         """Take the end of a response, or its close after all requested bytes."""
@@ -286,7 +279,7 @@ class Transfer:
         is_stale = request.is_stale
         if not is_stale and request.end is None and self.error is None:
             # The end of the body is the end of the part. Known sizes are compared with it.
-            part.size = request.position
+            part.size, part.sized_by = request.position, request.address.url
             transfer_state.place(self.parts)
             self._check_total()
         is_short = request.end is not None and request.position < request.end
@@ -302,11 +295,14 @@ class Transfer:
     def failed(self, request: PartRequest, error: HerdError, now: float) -> None:
         """Take the failure of a request: retry later, use another address, or end the transfer."""
         part, address = request.part, request.address
-        made_progress = self._made_progress(request)
+        made_progress = request.made_progress(self.pace.progress)
         if not request.ranged:
             part.furthest = max(part.furthest, request.position)
         self.release(request)
         if request.is_stale or request.is_complete or self.is_over or address not in part.addresses:
+            return
+        if isinstance(error, OtherSizeError) and part.is_corrected_by(address):
+            self._forget_size(part)
             return
         if not isinstance(error, TransientFailureError):
             self._refuse(part, address, error)
@@ -344,6 +340,12 @@ class Transfer:
         self.messages.append(f"{error.found} at {address.label}; continuing with {part.addresses[0].label}")
         if not part.can_combine:
             self._discard(part)
+
+    def _forget_size(self, part: PartState) -> None:
+        """Discard a part whose size only a mirror stated, so that another address tells it."""
+        self.messages.append(f"the size of {part.segment.part.label} at a mirror is wrong; fetching it again")
+        part.forget_size()
+        self._discard(part)
 
     def release(self, request: PartRequest) -> None:
         """Take back a request that is over, and the bytes that it did not deliver."""

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..errors import HerdError
@@ -78,6 +79,14 @@ class PartRequest:
         """Bytes that are still to come; 0 if the end is unknown."""
         return 0 if self.end is None else self.end - self.position
 
+    def made_progress(self, enough: int) -> bool:
+        """Return whether it delivered enough bytes to show that the server works."""
+        if not self.ranged:
+            return self.position - self.part.furthest >= enough
+        received = self.position - self.start
+        # A third of the requested bytes is enough, even where these are few.
+        return received >= enough or 2 * received >= self.left
+
     @property
     def is_stale(self) -> bool:
         """Whether the part was discarded since the request was made."""
@@ -103,6 +112,7 @@ class PartRequest:
 class PartState:
     """A part during the transfer.
 
+    :ivar sized_by: the address that states the size; empty if the inventory does.
     :ivar last: the last address that was in use, when none is left.
     :ivar generation: grows when the received bytes are discarded.
     :ivar held: whether bytes were discarded and the journal on disk does not say so yet.
@@ -115,6 +125,7 @@ class PartState:
         self.index = index
         self.segment = segment
         self.size = segment.size
+        self.sized_by = segment.sized_by
         self.base: int | None = None
         has_tag = segment.tag is not None or segment.url != ""
         url = segment.url or segment.part.url
@@ -142,6 +153,17 @@ class PartState:
     def can_continue(self, address: Address) -> bool:
         """Return whether a later range is known to be of the same file: by a checksum or a tag."""
         return self.segment.sha256 is not None or not address.has_tag or address.tag is not None
+
+    def is_corrected_by(self, address: Address) -> bool:
+        """Return whether another size at this address is believed: the publisher's, or any once a mirror failed."""
+        if self.sized_by in ("", address.url):
+            return False
+        is_failed = all(other.url != self.sized_by for other in self.addresses)
+        return is_failed or address.url == self.segment.part.url
+
+    def forget_size(self) -> None:
+        """Forget the size, once the bytes are discarded; the next response tells it."""
+        self.segment, self.sized_by = replace(self.segment, size=None), ""
 
     def identity(self) -> dict[str, Any]:
         """Identify the bytes for the journal."""

@@ -70,19 +70,36 @@ def problems(header: Header) -> list[str]:
 
     Of a companion of a model, which has keys of its own, only the general parts are checked.
     """
-    found = list(header.problems)
-    if not companion(header.metadata, len(header.tensors)):
-        for number, error in enumerate(errors_of(header)):
-            if number == MOST:
-                found.append(f"more than {MOST} problems; the others are not listed.")
-                break
-            found.append(str(error))
+    return [*header.problems, *refusals(header)]
+
+
+def refusals(header: Header) -> list[str]:
+    """List the reasons why the engine would refuse a model, as sentences; none for a companion of a model."""
+    found: list[str] = []
+    if companion(header.metadata, len(header.tensors)):
+        return found
+    for number, error in enumerate(errors_of(header)):
+        if number == MOST:
+            found.append(f"more than {MOST} problems; the others are not listed.")
+            break
+        found.append(str(error))
     return found
 
 
 def spare_bytes(header: Header) -> int:
     """Return the bytes of one file behind its last tensor and that tensor's padding; 0 for none."""
     return max(0, header.file_size - padded(header.data_end, header.alignment))
+
+
+def length_difference(header: Header, is_joined: bool) -> int:
+    """Return the bytes that one file has too many, or as a negative number, those that it lacks.
+
+    :param is_joined: whether the file was joined from parts, and so must end where its header says. The engine ignores
+        bytes at the end of other files.
+    """
+    if not header.is_whole:
+        return header.file_size - header.data_end
+    return spare_bytes(header) if is_joined else 0
 
 
 def errors_of(header: Header) -> Iterator[InvalidInputError]:

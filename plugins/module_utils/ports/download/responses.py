@@ -51,7 +51,7 @@ def check_status(url: str, response: Response, has_token: bool) -> None:
     if status in (407, 511):
         raise network_login(url, status)
     if status == 416:
-        raise MismatchError(
+        raise identity.OtherSizeError(
             f"more bytes at {public_url(url)}",
             f"status 416, Content-Range {identity.shown(response.headers.get('Content-Range'))}",
             "the file is shorter than it was: run again to fetch the new one, or use another mirror",

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import hashlib
-import random
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,9 +14,10 @@ from typing import Any
 from ansible_collections.herd.inference.plugins.module_utils.core.download.retry import (
     Pace,
 )
+from tests.models.random_weights import gguf_bytes
 from tests.unit.model_server import ModelServer
 
-WHOLE = b"GGUF" + random.Random(7).randbytes(700_001)
+WHOLE = gguf_bytes(700_006, 7)
 CUT = 300_007
 PARTS = (WHOLE[:CUT], WHOLE[CUT:])
 SECRET = "hf_tokenOfATest"

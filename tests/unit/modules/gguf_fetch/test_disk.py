@@ -17,6 +17,7 @@ import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.ports.download.disk import Disk
 from ansible_collections.herd.inference.plugins.module_utils.ports.download.locks import locked
+from tests.models.random_weights import gguf_bytes
 from tests.unit.model_server import ModelServer, Served
 from tests.unit.modules.gguf_fetch.downloads import WHOLE, Run, parts, sha256
 
@@ -70,7 +71,7 @@ def test_disk_that_fills_up_is_one_error(
 
 
 def test_space_of_an_interrupted_download_counts_as_free(server: ModelServer, run: Run, small_disk: Path) -> None:
-    data = WHOLE[:400_000]
+    data = gguf_bytes(400_000, 3)
     server.files["/m.gguf"] = Served(data, dies_after=300_000)
     arguments = {"url": server.url("/m.gguf"), "sha256": sha256(data), "dest": str(small_disk / "m.gguf")}
     assert "failed" in run(retries=0, **arguments)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.ports.download.disk import Disk
 from ansible_collections.herd.inference.plugins.modules import gguf_fetch
+from tests.models.random_weights import gguf_bytes
 from tests.unit.model_server import ModelServer, Served
 from tests.unit.modules.gguf_fetch.downloads import CUT, WHOLE, Run, hidden, parts, sha256
 
@@ -111,17 +113,21 @@ def test_file_without_checksum_needs_verify_size(server: ModelServer, run: Run, 
     assert (tmp_path / "m.gguf").read_bytes() == WHOLE
 
 
+def shard_bytes(name: str) -> bytes:
+    return gguf_bytes(600, zlib.crc32(name.encode()))
+
+
 def test_shards_are_fetched_as_files(server: ModelServer, run: Run, tmp_path: Path) -> None:
     names = ["s-00001-of-00002.gguf", "s-00002-of-00002.gguf"]
     for name in names:
-        server.files["/" + name] = Served(b"GGUF" + name.encode())
-    shards = [{"url": server.url("/" + name), "sha256": sha256(b"GGUF" + name.encode())} for name in names]
+        server.files["/" + name] = Served(shard_bytes(name))
+    shards = [{"url": server.url("/" + name), "sha256": sha256(shard_bytes(name))} for name in names]
     dest = str(tmp_path / names[0])
     assert run(shards=shards, dest=dest)["changed"]
-    assert [(tmp_path / name).read_bytes() for name in names] == [b"GGUF" + name.encode() for name in names]
+    assert [(tmp_path / name).read_bytes() for name in names] == [shard_bytes(name) for name in names]
     assert not run(shards=shards, dest=dest)["changed"]
     (tmp_path / names[1]).unlink()
-    assert run(shards=shards, dest=dest)["to_fetch"] == len(names[1]) + 4
+    assert run(shards=shards, dest=dest)["to_fetch"] == 600
 
 
 def test_file_is_copied_from_shared_storage(run: Run, tmp_path: Path) -> None:

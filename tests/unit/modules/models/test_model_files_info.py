@@ -15,8 +15,9 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.herd.inference.plugins.modules import gguf_fetch, model_files_info
+from tests.models.random_weights import gguf_bytes
 
-BODY = b"GGUF and more"
+BODY = gguf_bytes(600, 1)
 SHA256 = hashlib.sha256(BODY).hexdigest()
 
 

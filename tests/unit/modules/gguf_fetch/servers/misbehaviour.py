@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import hashlib
-import random
 import re
 import threading
 import time
@@ -14,7 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-WHOLE = b"GGUF" + random.Random(11).randbytes(500_000)
+from tests.models.random_weights import gguf_bytes
+
+WHOLE = gguf_bytes(500_004, 11)
 SUM = hashlib.sha256(WHOLE).hexdigest()
 PAGE = b"<!DOCTYPE html><title>Sign in</title>" + bytes(2000)
 TIMEOUT = 0.4

@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from tests.unit.model_server import ModelServer, Served
-from tests.unit.modules.gguf_fetch.servers.misbehaviour import SUM, WHOLE, Run, plain
+from tests.unit.modules.gguf_fetch.servers.misbehaviour import SUM, WHOLE, Run, asked_range, plain
 
 
 def test_mirrors_are_asked_in_order_and_the_publisher_last(server: ModelServer, run: Run, tmp_path: Path) -> None:
@@ -31,7 +34,7 @@ def test_bytes_of_two_mirrors_are_combined_with_a_checksum(server: ModelServer, 
 def test_bytes_of_two_mirrors_are_not_combined_without_a_checksum(
     server: ModelServer, run: Run, tmp_path: Path
 ) -> None:
-    other = b"GGUF" + bytes(len(WHOLE) - 4)
+    other = WHOLE[:1000] + bytes(len(WHOLE) - 1000)
     server.files["/mirror/m.gguf"] = Served(other, etag='"mirror"', dies_after=200_000)
     result = run(url=server.url("/m.gguf"), verify="size", mirrors=[server.url("/mirror/")])
     assert result["changed"] and (tmp_path / "m.gguf").read_bytes() == WHOLE
@@ -68,3 +71,113 @@ def test_mirrors_get_no_token(server: ModelServer, run: Run) -> None:
     assert run(url=server.url("/m.gguf"), sha256=SUM, mirrors=[elsewhere], token="hf_tokenOfATest")["changed"]
     assert {asked.authorization for asked in server.asked("GET", "/mirror/m.gguf")} == {None}
     assert {asked.authorization for asked in server.asked("GET", "/m.gguf")} == {"Bearer hf_tokenOfATest"}
+
+
+SHORT, LONG = WHOLE[:-4000], WHOLE + bytes(4000)
+#: Where the checksum comes from: options of the module, and headers of the publisher.
+PUBLISHED = {"X-Linked-Etag": f'"{SUM}"', "X-Linked-Size": str(len(WHOLE))}
+CHECKSUMS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
+    "inventory": ({"sha256": SUM}, {}),
+    "publisher": ({}, PUBLISHED),
+    "nowhere": ({"verify": "size"}, {}),
+}
+
+
+def mirrors(server: ModelServer, contents: list[bytes], name: str = "mirror") -> list[str]:
+    for number, data in enumerate(contents):
+        server.files[f"/{name}/{number}/m.gguf"] = Served(data, etag=f'"{number}"')
+    return [server.url(f"/{name}/{number}/") for number in range(len(contents))]
+
+
+@pytest.mark.parametrize("known", CHECKSUMS)
+@pytest.mark.parametrize(
+    "contents", [[SHORT], [LONG], [SHORT, WHOLE], [WHOLE, LONG], [SHORT, LONG], [SHORT, SHORT, WHOLE]]
+)
+def test_mirror_with_another_size_is_left_out(
+    server: ModelServer, run: Run, tmp_path: Path, contents: list[bytes], known: str
+) -> None:
+    options, published = CHECKSUMS[known]
+    server.files["/hub/m.gguf"] = Served(location=server.url("/m.gguf"), headers=published)
+    # Warnings of a process accumulate, so that each test has its own paths.
+    urls = mirrors(server, contents, tmp_path.name)
+    result = run(url=server.url("/hub/m.gguf"), mirrors=urls, **options)
+    assert result["changed"] and (tmp_path / "m.gguf").read_bytes() == WHOLE
+    assert server.asked("HEAD", f"/{tmp_path.name}/0/m.gguf")
+    for number, data in enumerate(contents):
+        label = f"{urls[number]}m.gguf"
+        warning = f"{label} is left out: expected size {len(WHOLE)} of {label}, found {len(data)} on the server."
+        was_asked = bool(server.asked("HEAD", f"/{tmp_path.name}/{number}/m.gguf"))
+        assert (warning in str(result.get("warnings"))) == (data != WHOLE and was_asked)
+
+
+@pytest.mark.parametrize("wrong", [SHORT, LONG])
+def test_copy_of_another_size_on_shared_storage_is_left_out(
+    server: ModelServer, run: Run, tmp_path: Path, wrong: bytes
+) -> None:
+    """With a checksum, the copy is read before the publisher is asked."""
+    (tmp_path / "shelf").mkdir()
+    (tmp_path / "shelf" / "m.gguf").write_bytes(wrong)
+    result = run(url=server.url("/m.gguf"), sha256=SUM, mirrors=[f"{tmp_path}/shelf/"])
+    assert result["changed"] and (tmp_path / "m.gguf").read_bytes() == WHOLE
+    assert f"{tmp_path}/shelf/m.gguf is left out: expected sha256 {SUM}" in str(result["warnings"])
+
+
+@pytest.mark.parametrize("wrong", [SHORT, LONG])
+def test_size_of_a_mirror_that_dies_is_corrected_by_the_next(
+    server: ModelServer, run: Run, tmp_path: Path, wrong: bytes
+) -> None:
+    """The publisher does not answer, so that only the mirrors state a size."""
+    server.files["/m.gguf"].act = plain(503)
+    urls = mirrors(server, [wrong, WHOLE])
+    server.files["/mirror/0/m.gguf"].dies_after = len(WHOLE) - 8000
+    result = run(url=server.url("/m.gguf"), sha256=SUM, mirrors=urls)
+    assert result.get("changed"), result
+    assert (tmp_path / "m.gguf").read_bytes() == WHOLE
+
+
+def test_mirror_that_dies_behind_the_end_is_replaced_by_the_publisher(
+    server: ModelServer, run: Run, tmp_path: Path
+) -> None:
+    """The publisher answers late, and refuses a range behind its end."""
+    silent = iter((plain(503),) * 2)
+
+    def act(handler: Any) -> bool:
+        refuse = next(silent, None)
+        if refuse is None and asked_range(handler)[0] >= len(WHOLE):
+            refuse = plain(416, Content_Range=f"bytes */{len(WHOLE)}")
+        return refuse is not None and refuse(handler)
+
+    server.files["/m.gguf"].act = act
+    urls = mirrors(server, [WHOLE + bytes(100_000)])
+    server.files["/mirror/0/m.gguf"].dies_after = len(WHOLE) + 50_000
+    result = run(url=server.url("/m.gguf"), sha256=SUM, mirrors=urls)
+    assert result.get("changed"), result
+    assert (tmp_path / "m.gguf").read_bytes() == WHOLE
+
+
+def test_mirror_that_states_an_impossible_size_needs_no_space(server: ModelServer, run: Run, tmp_path: Path) -> None:
+    server.files["/0/m.gguf"] = Served(WHOLE, act=plain(200, Content_Length=10**17))
+    result = run(url=server.url("/m.gguf"), sha256=SUM, mirrors=[server.url("/0/")])
+    assert result["changed"] and (tmp_path / "m.gguf").read_bytes() == WHOLE
+
+
+def test_sizes_of_wrong_mirrors_do_not_contradict_the_size_of_the_whole(
+    server: ModelServer, run: Run, tmp_path: Path
+) -> None:
+    parts = []
+    for number, data in enumerate((WHOLE[:200_000], WHOLE[200_000:]), 1):
+        server.files[f"/m.gguf.part{number}of2"] = Served(data)
+        server.files[f"/0/m.gguf.part{number}of2"] = Served(data[:-1])
+        parts.append({"url": server.url(f"/m.gguf.part{number}of2")})
+    result = run(parts=parts, size=len(WHOLE), sha256=SUM, mirrors=[server.url("/0/")])
+    assert result["changed"] and (tmp_path / "m.gguf").read_bytes() == WHOLE
+
+
+def test_silent_publisher_is_asked_once_to_confirm_sizes(server: ModelServer, run: Run, tmp_path: Path) -> None:
+    parts = []
+    for number, data in enumerate((WHOLE[:200_000], WHOLE[200_000:400_000], WHOLE[400_000:]), 1):
+        server.files[f"/0/m.gguf.part{number}of3"] = Served(data)
+        server.files[f"/hub/m.gguf.part{number}of3"] = Served(act=plain(503))
+        parts.append({"url": server.url(f"/hub/m.gguf.part{number}of3")})
+    assert run(parts=parts, sha256=SUM, mirrors=[server.url("/0/")])["changed"]
+    assert {asked.path for asked in server.requests if "/hub/" in asked.path} == {"/hub/m.gguf.part1of3"}
