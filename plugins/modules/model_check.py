@@ -10,8 +10,8 @@ module: model_check
 short_description: Compare the models on a host with the inventory
 version_added: 0.1.0
 description:
-  - Checks for each file of the models whether it exists, has the right size, the right SHA-256 and a complete header,
-    and lists the other files in the folder.
+  - Checks for each file of the models whether it exists, has the right size, the right SHA-256 and a header that the
+    engine would accept, and lists the other files in the folder.
   - A file that M(herd.inference.gguf_fetch) verified is not read again while its size and time are the same, unless
     O(rehash) is set. The header of each file is always read, some MiB.
   - No server is asked, and nothing is changed.
@@ -38,6 +38,7 @@ options:
     default: false
 seealso:
   - module: herd.inference.gguf_fetch
+  - module: herd.inference.gguf_info
   - module: herd.inference.model_lock
 """
 
@@ -54,11 +55,13 @@ files:
   description:
     - The files of O(models). C(state) is V(right), V(unread) (of the right or an unknown size, and not verified),
       V(missing) or V(wrong). C(why) gives the reason.
+    - C(problems) lists everything in a model's header that cannot be, as M(herd.inference.gguf_info) does. A model in
+      shards has them at its first file. A header that the engine would refuse makes the file V(wrong).
   returned: success
   type: list
   elements: dict
   sample:
-    - {file: OR1-Behemoth.Q4_K_M.gguf, state: right, why: unchanged since it was verified}
+    - {file: OR1-Behemoth.Q4_K_M.gguf, state: right, why: unchanged since it was verified, problems: []}
 models:
   description: Number of files by state.
   returned: success
@@ -86,16 +89,19 @@ leftover:
 
 import hashlib
 from collections import Counter
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.herd.inference.plugins.module_utils.core.download.parts import Target
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
-from ansible_collections.herd.inference.plugins.module_utils.core.models import gguf, header_check
+from ansible_collections.herd.inference.plugins.module_utils.core.models import gguf
 from ansible_collections.herd.inference.plugins.module_utils.core.models.check import (
     Verdict,
     judge,
+    judge_header,
+    judge_model,
     ranges_of,
     sort_others,
     targets_of,
@@ -103,6 +109,8 @@ from ansible_collections.herd.inference.plugins.module_utils.core.models.check i
 from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports.download.disk import Disk
 from ansible_collections.herd.inference.plugins.module_utils.ports.models.gguf_source import open_file
+
+GOOD = ("right", "unread")
 
 
 def read(disk: Disk, target: Target) -> list[str]:
@@ -115,44 +123,39 @@ def read(disk: Disk, target: Target) -> list[str]:
     return found
 
 
-def header_problem(path: str, is_joined: bool = False) -> str:
-    """Return why the engine would not open a file; empty if it would.
-
-    :param is_joined: whether the file was joined from parts, and so must end where its header says.
-    """
-    try:
-        with open_file(Path(path)) as source:
-            header = gguf.read_header(source)
-    except HerdError as error:
-        return str(error)
-    spare = header_check.spare_bytes(header) if is_joined else 0
-    if spare:
-        return f"{spare} bytes behind its last tensor: its parts do not belong together"
-    return "" if header.is_whole else f"{header.data_end - header.file_size} bytes missing at its end"
-
-
-def check(disk: Disk, target: Target, rehash: bool) -> Verdict:
-    """Check one file."""
-    found = disk.identity(target.path)
-    digests = read(disk, target) if rehash and found is not None else None
-    verdict = judge(target, found, disk.read_json(target.beside("verified")), digests)
-    if verdict.state not in ("right", "unread"):
-        return verdict
-    problem = header_problem(target.path, len(target.parts) > 1)
-    return Verdict(target.name, "wrong", problem) if problem else verdict
+def check_model(disk: Disk, targets: Sequence[Target], rehash: bool) -> list[Verdict]:
+    """Check the files of one model, and then the header of the whole model."""
+    verdicts, headers = [], []
+    for target in targets:
+        found = disk.identity(target.path)
+        digests = read(disk, target) if rehash and found is not None else None
+        verdict = judge(target, found, disk.read_json(target.beside("verified")), digests)
+        if verdict.state in GOOD:
+            try:
+                with open_file(Path(target.path)) as source:
+                    header = gguf.read_header(source)
+            except HerdError as error:
+                verdict = replace(verdict, state="wrong", why=str(error))
+            else:
+                verdict = judge_header(target, header, verdict)
+                headers.append(header)
+        verdicts.append(verdict)
+    if all(verdict.state in GOOD for verdict in verdicts):
+        verdicts[0] = judge_model(headers, verdicts[0])
+    return verdicts
 
 
 def result(module: HerdModule) -> dict[str, Any]:
     """Check all files, and return the module's result."""
     folder, disk = Path(module.params["path"]), Disk()
-    targets = targets_of(str(folder), module.params["models"])
-    other = [target.name for target in targets_of(str(folder), module.params["others"])]
-    verdicts = [check(disk, target, module.params["rehash"]) for target in targets]
+    models = [targets_of(str(folder), entry) for entry in module.params["models"]]
+    other = [target.name for entry in module.params["others"] for target in targets_of(str(folder), entry)]
+    verdicts = [verdict for targets in models for verdict in check_model(disk, targets, module.params["rehash"])]
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     return {
         "files": [asdict(verdict) for verdict in verdicts],
         "models": dict(sorted(Counter(verdict.state for verdict in verdicts).items())),
-        **sort_others(names, [target.name for target in targets], other),
+        **sort_others(names, [verdict.file for verdict in verdicts], other),
     }
 
 

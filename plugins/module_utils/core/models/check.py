@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..download import verification_record
 from ..download.identity import FileIdentity
 from ..download.parts import HIDDEN, KEPT, Target, plan_targets
+from ..errors import HerdError
+from . import gguf, gguf_summary, header_check
+from .gguf import Header
 from .lock import options_of
 
 _SCRATCH = re.compile(r".+\.\d+\.tmp")
@@ -32,20 +35,19 @@ class Verdict:
     """The result of the check of one file.
 
     :ivar state: C(right), C(unread) (of the right size, but never read), C(missing) or C(wrong).
+    :ivar problems: everything in the header that cannot be.
     """
 
     file: str
     state: str
     why: str = ""
+    problems: tuple[str, ...] = ()
 
 
-def targets_of(folder: str, entries: Sequence[Mapping[str, Any]]) -> tuple[Target, ...]:
-    """List the files of model entries on a host."""
-    found: list[Target] = []
-    for entry in entries:
-        options = options_of(entry)
-        found += plan_targets(f"{folder.rstrip('/')}/{options.pop('file')}", **options)
-    return tuple(found)
+def targets_of(folder: str, entry: Mapping[str, Any]) -> tuple[Target, ...]:
+    """List the files of a model entry on a host."""
+    options = options_of(entry)
+    return plan_targets(f"{folder.rstrip('/')}/{options.pop('file')}", **options)
 
 
 def size_of(target: Target) -> int | None:
@@ -99,6 +101,33 @@ def judge(
     if record.get("size") == found.size and record.get("sha256") and target.sha256 not in (None, record["sha256"]):
         return Verdict(name, "wrong", f"SHA-256 {record['sha256']} when it was fetched, not {target.sha256}")
     return Verdict(name, "unread", "never verified, or changed since: read it with -e model_store_rehash=true")
+
+
+def judge_header(target: Target, header: Header, verdict: Verdict) -> Verdict:
+    """Compare the length of a file with its header; return the verdict if it is right."""
+    is_joined = len(target.parts) > 1
+    difference = header_check.length_difference(header, is_joined)
+    if not difference:
+        return verdict
+    why = f"{-difference} bytes missing at its end"
+    if difference > 0:
+        why = f"{difference} bytes behind its last tensor: its parts do not belong together"
+    return replace(verdict, state="wrong", why=why)
+
+
+def judge_model(headers: Sequence[Header], verdict: Verdict) -> Verdict:
+    """Judge the header of a whole model; return the verdict of its first file with the problems.
+
+    :param headers: one for each file, in order.
+    """
+    try:
+        joined = gguf.join_shards(headers, verdict.file)
+    except HerdError as error:
+        return replace(verdict, state="wrong", why=str(error))
+    refusals = header_check.refusals(joined)
+    if refusals:
+        verdict = replace(verdict, state="wrong", why=refusals[0])
+    return replace(verdict, problems=tuple(gguf_summary.problems(headers, joined)))
 
 
 def sort_others(names: Sequence[str], wanted: Sequence[str], other: Sequence[str]) -> dict[str, list[str]]:

@@ -86,7 +86,6 @@ def describe(headers: Sequence[Header], joined: Header) -> dict[str, Any]:
     in_layers = _layer_bytes(tensors)
     total = sum(tensor.size for tensor in tensors)
     parameters = sum(tensor.elements for tensor in tensors)
-    spare = sum(map(header_check.spare_bytes, headers))
     return {
         "architecture": architecture,
         "name": _plain(metadata.get("general.name")),
@@ -112,14 +111,17 @@ def describe(headers: Sequence[Header], joined: Header) -> dict[str, Any]:
         "tensors": len(tensors),
         "whole": all(header.is_whole for header in headers),
         "missing_bytes": sum(max(0, header.data_end - header.file_size) for header in headers),
-        "spare_bytes": spare,
+        "spare_bytes": sum(map(header_check.spare_bytes, headers)),
         "purpose": header_check.companion(metadata, len(tensors)) or header_check.purpose(metadata),
-        "problems": [*header_check.problems(joined), *([_spare_problem(spare)] if spare else [])],
+        "problems": problems(headers, joined),
     }
 
 
-def _spare_problem(spare: int) -> str:
-    return (
+def problems(headers: Sequence[Header], joined: Header) -> list[str]:
+    """List everything in a model's headers and files that cannot be, as sentences; parameters as in C(describe)."""
+    spare = sum(map(header_check.spare_bytes, headers))
+    behind = (
         f"expected the end of the file after the last tensor, found {spare} more bytes: compare its checksum, and "
         f"fetch it again."
     )
+    return [*header_check.problems(joined), *([behind] if spare else [])]

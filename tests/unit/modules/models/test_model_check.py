@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.herd.inference.plugins.module_utils.core.models.check import sort_others
-from ansible_collections.herd.inference.plugins.modules import gguf_fetch, model_check
+from ansible_collections.herd.inference.plugins.modules import gguf_fetch, gguf_info, model_check
 from tests.engine.generated.attention import llama
 from tests.engine.generated.model import Dense
+from tests.models import gguf_writer
+from tests.models.gguf_writer import TensorSpec, field
 
 MODEL = llama("tiny", Dense(layers=2, width=256, heads=4, kv_heads=2, inner=512, vocabulary=600))
 CUT = 5000
@@ -105,6 +108,71 @@ def test_file_without_gguf_header_is_wrong(store: Store) -> None:
     state, why = store.state()
     assert (state, "a web page" in why) == ("wrong", True)
     assert store.check()["foreign"] == ["m.gguf"]
+
+
+def file_of(fields: list[bytes], tensors: list[TensorSpec]) -> bytes:
+    return gguf_writer.header(fields, tensors) + bytes(gguf_writer.data_size(tensors))
+
+
+def put(store: Store, data: bytes) -> None:
+    """Put a file into the folder, and make it the only one of the inventory."""
+    store.entry = {"name": "x", "file": "x.gguf", "source": {"url": "http://x/x.gguf"}}
+    (store.folder / "x.gguf").write_bytes(data)
+
+
+def changed(**keys: Any) -> bytes:
+    model = replace(MODEL, metadata={**MODEL.metadata, **keys})
+    return file_of(model.fields(), model.tensors)
+
+
+@pytest.mark.parametrize(
+    "data, words",
+    [
+        (changed(block_count=3), ("tensors of 3 layers", "none of layer blk.2")),
+        (changed(block_count=600), ("from 1 to 512", "block_count of 600")),
+        (file_of(MODEL.fields(), [*MODEL.tensors, TensorSpec("v.blk.0.attn_q.weight", (256,))]), ("tower",)),
+        (file_of(replace(MODEL, architecture="").fields(), MODEL.tensors), ("general.architecture",)),
+    ],
+)
+def test_model_that_the_engine_would_refuse_is_wrong(store: Store, data: bytes, words: tuple[str, ...]) -> None:
+    put(store, data)
+    (file,) = store.check()["files"]
+    assert file["state"] == "wrong" and all(word in file["why"] for word in words)
+    info = run(gguf_info, store.capsys, path=str(store.folder / "x.gguf"))
+    assert file["problems"] == info["problems"] and file["problems"][0] == file["why"]
+
+
+def test_what_the_engine_accepts_is_a_problem_only(store: Store) -> None:
+    put(store, store.path.read_bytes() + bytes(100))
+    (file,) = store.check()["files"]
+    assert file["state"] == "unread"
+    assert file["problems"] == run(gguf_info, store.capsys, path=str(store.folder / "x.gguf"))["problems"] != []
+
+
+def test_projector_of_a_model_is_not_judged_as_a_model(store: Store) -> None:
+    keys = {"general.architecture": "clip", "general.type": "mmproj", "clip.has_vision_encoder": True}
+    put(store, file_of([field(*pair) for pair in keys.items()], [TensorSpec("v.patch_embd.weight", (64, 8))]))
+    (file,) = store.check()["files"]
+    assert (file["state"], file["problems"]) == ("unread", [])
+
+
+def test_shards_are_judged_together(store: Store) -> None:
+    names = [f"x-0000{number}-of-00002.gguf" for number in (1, 2)]
+    half, count = len(MODEL.tensors) // 2, len(MODEL.tensors)
+
+    def write(index: int, tensors: list[TensorSpec]) -> None:
+        split = [field("split.no", index), field("split.count", 2), field("split.tensors.count", count)]
+        data = file_of([*(MODEL.fields() if index == 0 else []), *split], tensors)
+        (store.folder / names[index]).write_bytes(data)
+
+    write(0, MODEL.tensors[:half])
+    write(1, MODEL.tensors[half:])
+    store.entry = {"name": "x", "file": names[0], "repository": "o/x", "files": [{"file": name} for name in names]}
+    assert [(file["state"], file["problems"]) for file in store.check()["files"]] == [("unread", [])] * 2
+    write(1, MODEL.tensors[half:-1])
+    first, second = store.check()["files"]
+    assert (first["state"], second["state"]) == ("wrong", "unread")
+    assert f"expected {count} tensors in all shards (split.tensors.count)" in first["why"]
 
 
 def test_model_without_a_checksum_is_unread(store: Store) -> None:
