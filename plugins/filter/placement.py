@@ -73,7 +73,8 @@ options:
   routers:
     description:
       - Hosts of the router. Its named models (C(fast_router_models), C(fast_router_settings),
-        C(fast_router_models_max)) book memory of the same GPUs.
+        C(fast_router_models_max)) book memory of the same GPUs. With C(fast_router_scan), a warning says how much files
+        of its folder that are not named may take on top.
     type: list
     elements: str
     default: []
@@ -121,7 +122,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.engine import 
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags import memory_flags
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 from ansible_collections.herd.inference.plugins.module_utils.core.placement import from_inventory as inventory_placement
-from ansible_collections.herd.inference.plugins.module_utils.core.placement import router_fit
+from ansible_collections.herd.inference.plugins.module_utils.core.placement import router_fit, router_inventory
 
 #: Only these variables are read, because others may hold templates that cannot be resolved here.
 READ = {
@@ -140,29 +141,27 @@ def known(host: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in found.items() if value is not None}
 
 
-def booked_by_router(
+def router_facts(
     name: str,
     host: Mapping[str, Any],
     facts: Mapping[str, Any],
     models: Mapping[str, Mapping[str, Any]],
     release: str,
-) -> list[float]:
-    """Compute the MiB of each GPU that the named models of the router on a host take together."""
-    wanted = {key: told or {} for key, told in (host.get("fast_router_models") or {}).items() if key in models}
-    common = host.get("fast_router_settings") or {}
-    entries = [
-        router_fit.RouterModel(
-            key,
-            inventory_placement.metadata_in(models[key]),
-            engine_arguments.merged(common, told.get("settings") or {}),
-        )
-        for key, told in wanted.items()
-    ]
-    machine = router_fit.RouterHost(
-        name, host.get("fast_router_gpus", facts.get("gpus")) or (), float(facts.get("memory_gib") or 0)
+) -> dict[str, Any]:
+    """Compute what the router on a host takes of each GPU, by its named models, and how many models it may hold."""
+    router = router_inventory.InventoryRouter(
+        host.get("fast_router_models") or {},
+        models,
+        host.get("fast_router_settings") or {},
+        int(host.get("fast_router_models_max", 2)),
+        bool(host.get("fast_router_scan", True)),
     )
-    models_max = int(host.get("fast_router_models_max", 2))
-    return router_fit.booked_mib(entries, machine, models_max, release) if machine.gpus else []
+    gpus = host.get("fast_router_gpus", facts.get("gpus")) or ()
+    machine = router_fit.RouterHost(name, gpus, float(facts.get("memory_gib") or 0))
+    return {
+        "booked_mib": router_inventory.booked_mib(router, machine, release),
+        "router_scan_max": router.models_max if router.has_scan else 0,
+    }
 
 
 def with_limit(plan: Mapping[str, Any], given: str) -> dict[str, Any]:
@@ -198,7 +197,7 @@ def placement(
     try:
         memory_flags.require_planned_variables(environment or {})
         for name in set(routers) & set(facts):
-            facts[name]["booked_mib"] = booked_by_router(name, hosts[name], facts[name], models or {}, str(release))
+            facts[name].update(router_facts(name, hosts[name], facts[name], models or {}, str(release)))
         merged = engine_arguments.merged(engine_arguments.profile_named(profiles or {}, profile), settings or {})
         group = inventory_placement.InventoryGroup(
             list(workers), head, facts, use_head_gpus, int(reserve_mib), memory_max

@@ -180,13 +180,16 @@ from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags i
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags import subject as flag_subject
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
     HerdError,
-    InvalidInputError,
     NotFoundError,
 )
 from ansible_collections.herd.inference.plugins.module_utils.core.models import ids as model_ids
 from ansible_collections.herd.inference.plugins.module_utils.core.models import metadata_reader
 from ansible_collections.herd.inference.plugins.module_utils.core.placement import from_inventory as inventory_placement
-from ansible_collections.herd.inference.plugins.module_utils.core.placement import router_fit, router_models
+from ansible_collections.herd.inference.plugins.module_utils.core.placement import (
+    router_fit,
+    router_inventory,
+    router_models,
+)
 from ansible_collections.herd.inference.plugins.module_utils.herd_module import (
     ENGINE_OPTIONS,
     SERVER_OPTIONS,
@@ -203,18 +206,8 @@ def named_models(given: dict[str, Any]) -> list[dict[str, Any]]:
     """List the named models with their entries of the inventory."""
     found = []
     for key, told in given["models"].items():
-        wanted, entry = dict(told or {}), given["entries"].get(key)
-        if not entry or not entry.get("file"):
-            raise InvalidInputError(
-                "every model of the router to be in herd_models, with its file", key, "correct fast_router_models"
-            )
-        unknown = sorted(set(wanted) - {"settings", "aliases", "load_at_start"})
-        if unknown:
-            raise InvalidInputError(
-                f"settings, aliases or load_at_start for the model {key}",
-                unknown[0],
-                "correct fast_router_models; settings of the engine stand below settings",
-            )
+        entry = router_inventory.entry_of(key, told, given["entries"])
+        wanted = dict(told or {})
         found.append(
             {
                 "file": str(entry["file"]),

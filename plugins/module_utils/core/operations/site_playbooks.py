@@ -37,10 +37,7 @@ INSTEAD: dict[str, dict[str, str]] = {
     "drain": {VLLM: "run herdctl vllm stop, which lets running requests end"},
     "install_release": {VLLM: _VLLM_INSTALL},
     "lock_models": {VLLM: "nothing: the models and their revisions are in config.yaml"},
-    "plan": {
-        ROUTERS: "run playbooks/preflight.yml, which plans the models of the routers",
-        VLLM: "run herdctl vllm plan --all",
-    },
+    "plan": {VLLM: "run herdctl vllm plan --all"},
     "preflight": {
         TIERS: "run playbooks/slurm.yml --tags preflight",
         VLLM: "run playbooks/vllm.yml --tags preflight",

@@ -173,8 +173,8 @@ class InventoryGroup:
     """The hosts of a plan as the inventory describes them.
 
     :param workers: names of the workers in the engine's order.
-    :param facts: by host name: gpus, free_mib, memory_gib, booked_mib (of each GPU by the host's router), and address
-        and port of a worker.
+    :param facts: by host name: gpus, free_mib, memory_gib, address and port of a worker, and of the host's router
+        booked_mib (of each GPU by named models) and router_scan_max (models in memory, if it offers found files, too).
     :param memory_max: memory limit of the head's service, such as 200G.
     """
 
@@ -244,21 +244,38 @@ def plan_for(
     planner = planner_of(metadata, settings, group.group(), release, models)
     note = _of_another_model(split, planner)
     plan = planner.plan({} if note else split)
-    notes = [*([note] if note else []), *_bookings(group)]
+    notes = [*([note] if note else []), *_bookings(group, plan)]
     plan = replace(plan, warnings=(*notes, *plan.warnings))
     written_for = [key for key, model in models.items() if int(model.get("layers") or 0) == sum(split.values())]
     split_is = {"split_replaced": bool(note), "split_models": written_for if note else []}
     return {"known": True, **split_is, **describe(planner, plan, others)}
 
 
-def _bookings(group: InventoryGroup) -> list[str]:
-    """List what routers book on the hosts of the group."""
-    return [
-        f"the router on {name} books {', '.join(f'{size:.0f}' for size in facts['booked_mib'])} MiB of its GPUs; the "
-        f"plan uses the rest."
-        for name, facts in group.facts.items()
-        if facts.get("booked_mib") and not facts.get("free_mib")
-    ]
+def _bookings(group: InventoryGroup, plan: PlacementPlan) -> list[str]:
+    """List what routers take on the hosts of the group."""
+    found = []
+    for name, facts in group.facts.items():
+        if facts.get("booked_mib") and not facts.get("free_mib"):
+            left = [device.left for device in plan.devices if device.host == name and device.modelled]
+            found.append(_booking(name, facts, left))
+    return found
+
+
+def _booking(name: str, facts: Mapping[str, Any], left: Sequence[int]) -> str:
+    """Say what a router takes of its host's GPUs.
+
+    Files that only its folder has are unknown here. Their bound is what this plan leaves: the router counts the head's
+    model and its named ones, and leaves out found files until its largest models fit.
+    """
+    booked = ", ".join(f"{size:.0f}" for size in facts["booked_mib"])
+    text = f"the router on {name} books {booked} MiB of its GPUs for the models that it names; the plan uses the rest."
+    if not facts.get("router_scan_max"):
+        return text
+    rooms = ", ".join(f"{max(0, size) / MIB:.0f}" for size in left) or "0"
+    return (
+        f"{text} Its largest {facts['router_scan_max']} models, with files of its folder that are not named, take at "
+        f"most {rooms} MiB more, which this plan leaves: the router leaves out what does not fit."
+    )
 
 
 def _of_another_model(split: Mapping[str, int], planner: Planner) -> str:
