@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags import memory_flags
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags import attention_kernels, memory_flags
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags.rules import RULES
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags.subject import Rule
 from ansible_collections.herd.inference.plugins.module_utils.core.vllm import config_keys
@@ -57,6 +57,26 @@ flags in the environment of a unit, and for {variables}.
 | flag | changes | write instead |
 |---|---|---|
 """
+
+KERNELS_INTRODUCTION = """\
+# Attention kernels
+
+For operators whose settings break the rule `attention-without-kernel` of the [flag guard](flag-guard.md). CUDA's flash
+attention has kernels for some sizes of heads only. An RPC worker says that it supports every operation, so a model
+without a kernel aborts the worker and the head. The rule stops a head, a router's model and a tier before they start.
+
+Each cell says how many query heads may share a key head. `herd.inference.gguf_info` shows the sizes of a model's heads.
+If a model has no kernel, set `flash_attention: "off"` and the cache types to f16, or use another model. With a latent
+cache (deepseek2), key and value heads are the compressed ones, and all query heads share one key. The engine computes
+grok without flash attention.
+
+The rows follow `ggml-cuda/fattn.cu`, `fattn-tile.cuh` and `fattn-mma-f16.cuh` of both releases. No GPU was at hand, so
+no row was run. Compute capabilities below 7.0 were not looked up.
+
+`make reference` writes this page from `plugins/module_utils/core/engine/flags/attention_kernels.py`; do not edit it.
+"""
+#: Query heads for each key head that are tried to name a cell.
+_MOST_RATIO = 256
 
 #: Keys of vLLM's configuration whose value no job gets in an option of its own, with the test that holds them.
 OTHER_TESTS = {
@@ -119,6 +139,33 @@ def _memory_row(flag: memory_flags.MemoryFlag) -> str:
     return f"| {names} | {flag.effect} | {flag.setting or 'nothing'} |"
 
 
+def _ratios(key: int, value: int, is_newer: bool, is_volta: bool) -> str:
+    """Name the numbers of query heads that have a kernel."""
+    tried = range(1, _MOST_RATIO + 1)
+    found = [
+        ratio
+        for ratio in tried
+        if attention_kernels.has_kernel(attention_kernels.AttentionShape(key, value, ratio), is_newer, is_volta)
+    ]
+    if not found:
+        return "no kernel"
+    names = {1: "any number", 2: "2 or more"} if found == list(range(found[0], _MOST_RATIO + 1)) else {}
+    return names.get(found[0], f"multiples of {found[0]}")
+
+
+def attention() -> str:
+    """Return the page of CUDA's attention kernels."""
+    heads = ["key heads of", "value heads of"]
+    heads += [f"{release}, {gpu}" for release in ("b7836", "0c1e57098") for gpu in ("7.0 (V100)", "7.5 and newer")]
+    sizes = [*((size, size) for size in attention_kernels.EQUAL_SIZES), *attention_kernels.PAIRS]
+    rows = []
+    for key, value in sorted(sizes):
+        cells = [_ratios(key, value, is_newer, is_volta) for is_newer in (False, True) for is_volta in (True, False)]
+        rows.append("| " + " | ".join([str(key), str(value), *cells]) + " |")
+    rows.append("| other | other |" + " no kernel |" * 4)
+    return KERNELS_INTRODUCTION + "\n" + "\n".join(["| " + " | ".join(heads) + " |", "|---" * 6 + "|", *rows]) + "\n"
+
+
 def action_groups() -> dict[str, list[str]]:
     """Read the modules of each action group from meta/runtime.yml."""
     groups: dict[str, list[str]] = yaml.safe_load((ROOT / "meta" / "runtime.yml").read_text(encoding="utf-8"))[
@@ -170,6 +217,7 @@ def vllm() -> str:
 
 
 PAGES = {
+    "attention-kernels.md": attention,
     "flag-guard.md": flag_guard,
     "modules.md": modules,
     "vllm.md": vllm,

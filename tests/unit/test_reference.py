@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags import attention_kernels
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags.rules import RULES
 from tools import reference
 
@@ -22,6 +23,26 @@ def test_every_rule_is_a_row_that_links_its_issues() -> None:
     assert [row.split("`")[1] for row in rows] == [rule.id for rule in RULES]
     (deadlock,) = (row for row in rows if "`deadlocking-workers`" in row)
     assert "[#28487](https://github.com/ggml-org/llama.cpp/issues/28487)" in deadlock
+
+
+def test_each_cell_of_the_attention_kernels_follows_the_rule() -> None:
+    rows = {
+        tuple(cells[:2]): cells[2:]
+        for line in reference.attention().splitlines()
+        if line.startswith("| ")
+        for cells in [[cell.strip() for cell in line.strip("|").split("|")]]
+    }
+    assert rows["128", "128"] == ["any number"] * 4
+    assert rows["512", "512"] == ["no kernel", "no kernel", "multiples of 4", "2 or more"]
+    assert rows["576", "512"] == ["multiples of 4", "2 or more"] * 2
+    assert rows["192", "128"] == ["no kernel", "no kernel", "multiples of 8", "multiples of 8"]
+    assert len(rows) == 2 + len(attention_kernels.EQUAL_SIZES) + len(attention_kernels.PAIRS)
+
+
+def test_rule_about_attention_points_to_an_existing_page() -> None:
+    (rule,) = [rule for rule in RULES if rule.id == "attention-without-kernel"]
+    (page,) = [word for word in rule.instead.split() if word.endswith(".md")]
+    assert (reference.ROOT / page).is_file()
 
 
 def test_each_module_belongs_to_one_action_group() -> None:

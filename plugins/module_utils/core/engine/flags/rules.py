@@ -140,7 +140,8 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "attention-without-kernel", ERROR, _MODEL, "sizes of heads without a kernel in CUDA's flash attention",
         "RPC reports support of it, but the CUDA worker aborts and takes the head with it",
-        "set flash_attention to off and the cache types to f16, or use another model",
+        "set flash_attention to off and the cache types to f16, or use another model; "
+        "docs/reference/attention-kernels.md lists the kernels",
         "ggml-cuda/fattn.cu, fattn-tile.cuh and fattn-mma-f16.cuh of both releases",
         checks.attention_without_kernel, _NEEDS_CUDA,
     ),
