@@ -83,14 +83,7 @@ from typing import Any
 from ansible_collections.herd.inference.plugins.module_utils.core.operations import redaction, support_bundle
 from ansible_collections.herd.inference.plugins.module_utils.core.operations import uninstall as uninstall_rules
 from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, run_module
-from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
 from ansible_collections.herd.inference.plugins.module_utils.ports.operations import bundle
-
-#: Folder whose protected files contain the secrets to replace.
-SECRETS = Path("/etc/herd")
-#: The unit in front of the gateway, which is not the collection's own, and a file that shows that it is used.
-WEB_SERVER = "nginx.service"
-GATEWAY = SECRETS / "gateway.json"
 
 
 def job_logs(folder: str) -> dict[str, str | None]:
@@ -104,10 +97,14 @@ def job_logs(folder: str) -> dict[str, str | None]:
 def result(module: HerdModule) -> dict[str, Any]:
     """Write the archive, and return the module's result."""
     given = module.params
-    units = bundle.units(uninstall_rules.is_ours, systemd.UNIT_DIRECTORY) + ([WEB_SERVER] if GATEWAY.is_file() else [])
-    wanted = support_bundle.pieces(units, given["since"], given["lines"], given["prefix"], given["models_dir"])
-    guarded = bundle.guarded_files(SECRETS)
-    secrets = [word for path in guarded for word in redaction.secrets_in(path.read_text(errors="replace"))]
+    wanted = support_bundle.pieces(
+        bundle.service_units(uninstall_rules.is_ours),
+        given["since"],
+        given["lines"],
+        given["prefix"],
+        given["models_dir"],
+    )
+    secrets = bundle.known_secrets(redaction.secrets_in)
     texts = {piece.name: bundle.run(piece.argv) if piece.argv else bundle.read(piece.path) for piece in wanted}
     texts.update(job_logs(given["job_logs"]))
     kept = {name: redaction.redact(text, secrets) for name, text in texts.items() if text is not None}

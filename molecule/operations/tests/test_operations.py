@@ -47,7 +47,7 @@ def test_site_with_given_secrets(operator: Operator, tmp_path: Path) -> None:
     remember_keys()
 
 
-LOOKING = ["status", "ask", "plan", "preflight", "check_models", "check_fabric"]
+LOOKING = ["status", "ask", "plan", "logs", "preflight", "check_models", "check_fabric"]
 
 
 @pytest.mark.parametrize("name", LOOKING)

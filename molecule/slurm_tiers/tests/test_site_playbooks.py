@@ -79,6 +79,26 @@ def test_bandwidth_is_measured_from_the_first_node_to_each_other(slurm: Slurm, o
         assert slurm.on(node, "pgrep -x iperf3; ss -Hltn sport = :50064").out == ""
 
 
+def test_logs_of_all_hosts_are_one_log(serving: Slurm, operator: Operator, tmp_path: Path) -> None:
+    """An address without a host stands for a node without power."""
+    lost = ("-e", '{"logs_since": "-1d", "logs_lines": 5000}', "-e", f"logs_file={tmp_path}/logs.json")
+    dead = tmp_path / "dead.yml"
+    dead.write_text("all: {hosts: {vasp-01: {ansible_host: 10.0.0.99}}}")
+    key = serving.key()
+    run = operator.play("playbooks/logs.yml", *lost, "--inventory", str(dead))
+    assert run.rc == 0, run.output
+    assert "vasp-01 cannot be reached: " in run.output
+    data = json.loads((tmp_path / "logs.json").read_text(encoding="utf-8"))
+    assert [line["time"] for line in data["lines"]] == sorted(line["time"] for line in data["lines"])
+    assert {CONTROLLER, "vasp-02", "vasp-03"} <= {line["host"] for line in data["lines"]} <= {CONTROLLER, *NODES[1:]}
+    assert {"herd-tiers.service", "herd-job-guard.service"} <= {line["unit"] for line in data["lines"]}
+    assert key not in run.output + json.dumps(data)
+    one = operator.play("playbooks/logs.yml", "-e", "logs_units=tiers", "-e", f"logs_file={tmp_path}/tiers.json")
+    assert one.rc == 0, one.output
+    data = json.loads((tmp_path / "tiers.json").read_text(encoding="utf-8"))
+    assert {(line["host"], line["unit"]) for line in data["lines"]} <= {(CONTROLLER, "herd-tiers.service")}
+
+
 def collected(folder: Path, host: str) -> dict[str, str]:
     """Return the texts of a host's archive by their names in it."""
     found = {}

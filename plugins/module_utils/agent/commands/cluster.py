@@ -15,6 +15,7 @@ from typing import Any
 
 from ...core.engine import api_answers, router_mode
 from ...core.errors import HerdError, InvalidInputError, NotFoundError
+from ...core.operations import cluster_log
 from ...core.supervision.cluster_status import NODE_COLUMNS, as_rows, is_well, summary
 from ...core.supervision.observations import PeerObservation
 from ...core.text import terminal_text, text_table
@@ -26,12 +27,12 @@ from ..supervisor.settings import (
     DEFAULT_PATH,
     HEAD_UNIT,
     ROUTER_UNIT,
-    WORKER_UNIT,
     OperatorFlags,
     Settings,
     read_settings,
 )
 
+_LOGS_OF_ALL = "ansible-playbook playbooks/logs.yml -e logs_since=-15min -e logs_units=head,worker"
 EXIT_WELL, EXIT_ILL, EXIT_NO_ANSWER = 0, 1, 3
 
 
@@ -89,10 +90,18 @@ def watch_command(arguments: argparse.Namespace) -> int:
 
 def logs_command(arguments: argparse.Namespace) -> int:
     """Replace this process by journalctl for the units of this node."""
-    units = {"agent": "herd-agent.service", "worker": WORKER_UNIT, "head": HEAD_UNIT, "router": ROUTER_UNIT}
-    chosen = [unit for name, unit in units.items() if arguments.of in (name, "all")]
+    if arguments.all:
+        raise NotFoundError(
+            "a way to the journals of the other nodes",
+            "none, because nodes have no access to each other",
+            f"run on the controller: {_LOGS_OF_ALL}",
+        )
+    # Without a gateway, nginx is another owner's.
+    wanted = [name for name in cluster_log.UNITS if name != "nginx"] if arguments.of == "all" else [arguments.of]
+    chosen = [cluster_log.UNITS[name] for name in wanted]
     argv = ["journalctl", "--no-pager", "--output=short-iso", f"--lines={arguments.lines}"]
-    argv += [f"--unit={unit}" for unit in chosen] + (["--follow"] if arguments.follow else [])
+    argv += [f"--unit={unit.replace('@.', '@*.')}" for unit in chosen] + (["--follow"] if arguments.follow else [])
+    argv += [f"--{name}={value}" for name in ("since", "until") if (value := getattr(arguments, name))]
     if arguments.json:
         argv.append("--output=json")
     os.execvp(argv[0], argv)
@@ -220,8 +229,11 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     watch.add_argument("--interval", type=float, default=2.0, metavar="SECONDS")
     watch.add_argument("--once", action="store_true")
     logs = _add(commands, "logs", logs_command, "Show the journal of this node's units.", "journalctl's")
-    logs.add_argument("of", nargs="?", choices=["all", "agent", "worker", "head", "router"], default="all")
+    logs.add_argument("of", nargs="?", choices=["all", *cluster_log.UNITS], default="all")
     logs.add_argument("-n", "--lines", type=int, default=50)
+    logs.add_argument("--since", default="", metavar="TIME", help="start of a window, such as -15min")
+    logs.add_argument("--until", default="", metavar="TIME", help="its end")
+    logs.add_argument("--all", action="store_true", help="say which command shows the journals of all nodes")
     logs.add_argument("-f", "--follow", action="store_true")
     probe = _add(commands, "probe", probe_command, "Request one token from the head or router on this node.", answer)
     probe.add_argument("--model", default="", help="the router's model to use (default: one in memory)")

@@ -37,6 +37,7 @@ INSTEAD: dict[str, dict[str, str]] = {
     "drain": {VLLM: "run herdctl vllm stop, which lets running requests end"},
     "install_release": {VLLM: _VLLM_INSTALL},
     "lock_models": {VLLM: "nothing: the models and their revisions are in config.yaml"},
+    "logs": {VLLM: "run herdctl vllm logs"},
     "plan": {VLLM: "run herdctl vllm plan --all"},
     "preflight": {
         TIERS: "run playbooks/slurm.yml --tags preflight",

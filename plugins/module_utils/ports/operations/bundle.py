@@ -12,8 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ...core.errors import HerdError, NotFoundError
-from .. import commands, files
+from .. import commands, files, systemd
 
+#: Folder whose protected files contain the secrets to replace.
+SECRETS = Path("/etc/herd")
+#: The unit in front of the gateway, which is not the collection's own, and a file that shows that it is used.
+WEB_SERVER = "nginx.service"
+GATEWAY = SECRETS / "gateway.json"
 # Seconds after which a command is killed, so that it does not block the others.
 PATIENCE_S = 30.0
 LARGEST = 32 << 20
@@ -74,6 +79,19 @@ def guarded_files(folder: Path) -> list[Path]:
 def units(is_ours: Callable[[str], bool], folder: Path) -> list[str]:
     """Return the names of the collection's units."""
     return sorted(path.name for path in folder.glob("*.service") if path.is_file() and is_ours(read(str(path)) or ""))
+
+
+def service_units(is_ours: Callable[[str], bool]) -> list[str]:
+    """Return the collection's units on this host, and nginx where it is in front of the gateway."""
+    return units(is_ours, systemd.UNIT_DIRECTORY) + ([WEB_SERVER] if GATEWAY.is_file() else [])
+
+
+def known_secrets(secrets_in: Callable[[str], Sequence[str]]) -> list[str]:
+    """Return the secrets in the protected files of the collection's configuration.
+
+    :param secrets_in: finds the secrets in the text of a file.
+    """
+    return [word for path in guarded_files(SECRETS) for word in secrets_in(path.read_text(errors="replace"))]
 
 
 def write(path: Path, top: str, texts: Mapping[str, str]) -> None:
