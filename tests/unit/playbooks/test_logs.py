@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 #: A port of this machine without a listener, so that ssh fails at once.
 DEAD = {"ansible_host": "127.0.0.1", "ansible_port": 1, "ansible_ssh_args": ""}
 HERE = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
