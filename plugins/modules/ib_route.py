@@ -149,8 +149,9 @@ interface:
     speed_gbps: 100.0
 port:
   description:
-    - The RDMA port of the interface, from C(/sys/class/infiniband) and C(ibv_devinfo), or null. The MTU is in bytes,
-      the rate in Gb/s, C(width) in lanes.
+    - The RDMA port of the interface, from C(/sys/class/infiniband) and C(ibv_devinfo), or null. Bonds, VLANs and
+      children of an IPoIB partition are followed; C(interface) is that of the port. The MTU is in bytes, the rate in
+      Gb/s, C(width) in lanes.
   returned: success
   type: dict
   sample:
@@ -164,6 +165,23 @@ port:
     generation: HDR
     mtu: 4096
     max_mtu: 4096
+    interface: ib0
+other_ports:
+  description: The further RDMA ports of a bond, as RV(port), which is the active one.
+  returned: success
+  type: list
+  elements: dict
+  sample: []
+stack:
+  description:
+    - The interfaces of ports below the interface, those below it that are down, and the bond on the way with its mode.
+  returned: success
+  type: dict
+  sample:
+    ports: [{name: ib0, kind: 32, adapter: mlx5_0, number: 1, numa_node: 0}]
+    down: []
+    bond: ""
+    mode: ""
 routes:
   description:
     - The route to each peer. C(state) is V(fabric), V(fallback) (through another interface), V(missing), V(refused) (by
@@ -238,14 +256,21 @@ def read_route(peer: str, given: dict[str, Any], here: fabric_route.Interface) -
 def read_state(given: dict[str, Any]) -> fabric_route.FabricState:
     """Read the interface, the RDMA port, the routes and the GPUs' NUMA nodes."""
     name = given["interface"]
+    stack, devinfo = fabric.stack(name), fabric.devinfo()
     here = fabric_route.parse_interface(name, fabric.links(), fabric.interface_files(name))
-    found = fabric.rdma_port(name)
+    ports = [
+        fabric_route.parse_port(port.adapter, port.number, fabric.port_files(port), devinfo, port.name)
+        for port in stack.ports
+        if port.adapter
+    ]
     nodes = {device: numa.device_node(node) for device, node in fabric.gpu_nodes().items()}
     return fabric_route.FabricState(
         here,
-        fabric_route.parse_port(*found, fabric.devinfo()) if found else None,
+        ports[0] if ports else None,
         tuple(read_route(peer, given, here) for peer in given["peers"]),
         {device: node for device, node in nodes.items() if node is not None},
+        tuple(ports[1:]),
+        stack,
     )
 
 

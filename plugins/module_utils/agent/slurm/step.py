@@ -32,8 +32,9 @@ from typing import Any
 from ...core.engine.command_line import value_of
 from ...core.errors import HerdError, InsufficientError, InvalidInputError, NotFoundError
 from ...core.host import numa, proc_net
+from ...core.host.hardware import interfaces
 from ...core.slurm import job_spec
-from ..common import command
+from ..common import command, sysfs
 from ..common.output import write_line
 from ..supervisor import local_state
 
@@ -101,7 +102,7 @@ def binding(interface: str, threads: int) -> numa.Binding:
         with suppress(OSError):
             text = (folder / "cpulist").read_text(encoding="ascii")
             nodes[int(folder.name[4:])] = numa.parse_list(text)
-    fabric = _device_node(Path("/sys/class/net") / interface / "device") if interface else None
+    fabric = next(iter(interfaces.stack(interface, sysfs.Sysfs()).numa_nodes), None)
     return numa.near(nodes, os.sched_getaffinity(0), _gpu_node(), fabric, threads)
 
 

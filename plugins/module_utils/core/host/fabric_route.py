@@ -17,9 +17,8 @@ from typing import Any
 
 from ..errors import RemoteFailureError
 from . import numa
+from .hardware.interfaces import INFINIBAND_TYPE, Stack
 
-#: Hardware type in /sys/class/net/*/type (ARPHRD_INFINIBAND).
-INFINIBAND_TYPE = 32
 #: Bytes of the IP and ICMP headers of a packet.
 ECHO_OVERHEAD = 28
 
@@ -51,7 +50,10 @@ class Interface:
 
 @dataclass(frozen=True)
 class RdmaPort:
-    """A port of a local RDMA device. Rates are in Gb/s, the MTU is in bytes, unknown values are None."""
+    """A port of a local RDMA device. Rates are in Gb/s, the MTU is in bytes, unknown values are None.
+
+    :param interface: the port's own interface, which may carry a bond, a VLAN or a partition's child.
+    """
 
     device: str
     number: int
@@ -63,6 +65,7 @@ class RdmaPort:
     generation: str
     mtu: int | None = None
     max_mtu: int | None = None
+    interface: str = ""
 
 
 @dataclass(frozen=True)
@@ -99,12 +102,24 @@ class FabricSpec:
 
 @dataclass(frozen=True)
 class FabricState:
-    """The state of this host."""
+    """The state of this host.
+
+    :param port: the port that carries the traffic.
+    :param other_ports: the further ports of a bond.
+    :param stack: what stands below the interface.
+    """
 
     interface: Interface
     port: RdmaPort | None = None
     routes: tuple[Route, ...] = ()
     gpu_nodes: Mapping[str, int] = field(default_factory=dict)
+    other_ports: tuple[RdmaPort, ...] = ()
+    stack: Stack = field(default_factory=Stack)
+
+    @property
+    def ports(self) -> tuple[RdmaPort, ...]:
+        """Return all ports, that of the traffic first."""
+        return () if self.port is None else (self.port, *self.other_ports)
 
 
 def parse_interface(name: str, listing: str, sysfs: Mapping[str, str]) -> Interface:
@@ -130,7 +145,7 @@ def parse_interface(name: str, listing: str, sysfs: Mapping[str, str]) -> Interf
     )
 
 
-def parse_port(device: str, number: int, files: Mapping[str, str], devinfo: str = "") -> RdmaPort:
+def parse_port(device: str, number: int, files: Mapping[str, str], devinfo: str = "", interface: str = "") -> RdmaPort:
     """Read a port's files below C(/sys/class/infiniband), and the output of C(ibv_devinfo) if it is installed."""
     rate = _RATE.match(files.get("rate", ""))
     return RdmaPort(
@@ -144,6 +159,7 @@ def parse_port(device: str, number: int, files: Mapping[str, str], devinfo: str 
         generation=(rate[3] or "") if rate else "",
         mtu=_devinfo_mtu(devinfo, device, number, "active_mtu"),
         max_mtu=_devinfo_mtu(devinfo, device, number, "max_mtu"),
+        interface=interface,
     )
 
 
@@ -176,7 +192,8 @@ def echo_size(mtu: int | None) -> int:
 
 def problems(wanted: FabricSpec, seen: FabricState) -> list[str]:
     """Return the problems of the fabric, one sentence each. A cause precedes its consequences."""
-    found = [*_link(wanted, seen), *_port(wanted, seen.port)]
+    found = [*_link(wanted, seen), *_stack(wanted, seen), *_rates(wanted, seen)]
+    found += [text for port in seen.ports for text in _port(wanted, port)]
     if seen.interface.exists and wanted.address and wanted.address not in seen.interface.addresses:
         here = ", ".join(seen.interface.addresses) or "no address"
         found.append(
@@ -226,24 +243,64 @@ def _link(wanted: FabricSpec, seen: FabricState) -> Iterator[str]:
             f"expected an MTU of {wanted.mtu} bytes on {name}, found {here.mtu}{mode}: set the interface's MTU "
             f"on every node alike, or herd_fabric_mtu if the network has changed."
         )
-    rate = seen.port.rate_gbps if seen.port else here.speed_gbps
-    if wanted.rate_gbps and rate is not None and rate < wanted.rate_gbps:
-        width = f" ({seen.port.width}X {seen.port.generation})" if seen.port and seen.port.width else ""
+
+
+def _stack(wanted: FabricSpec, seen: FabricState) -> Iterator[str]:
+    """Return what is wrong below the interface: members of a bond, and interfaces without an adapter."""
+    for name in seen.stack.down:
         yield (
-            f"expected a link of {wanted.rate_gbps:g} Gb/s on {name}, found {rate:g}{width}: reseat or change the "
-            f"cable, and look at the switch's port; a link that has lost lanes goes on at a lower rate."
+            f"expected {name} below {wanted.interface} to be up, found it down: run ip link set {name} up, and look at "
+            f"its cable and the switch's port."
+        )
+    if not seen.interface.exists or wanted.link_layer != "InfiniBand":
+        return
+    if seen.stack.bond and not seen.stack.ports:
+        yield (
+            f"expected the bond {seen.stack.bond} to have members, found none: add them (ip link set ib0 master "
+            f"{seen.stack.bond}), and see why they were not added at boot."
+        )
+        return
+    bare = [port.name for port in seen.stack.ports if not port.adapter]
+    if not seen.stack.ports and not seen.ports:
+        bare = [wanted.interface]
+    for name in bare:
+        below = "" if name == wanted.interface else f", below {wanted.interface}"
+        yield (
+            f"expected an RDMA device behind {name}{below}, found none in /sys/class/infiniband: load the "
+            f"card's driver (mlx5_ib), and look at dmesg."
         )
 
 
-def _port(wanted: FabricSpec, port: RdmaPort | None) -> Iterator[str]:
-    if port is None:
-        if wanted.link_layer == "InfiniBand":
-            yield (
-                f"expected an RDMA device behind {wanted.interface}, found none in /sys/class/infiniband: load the "
-                f"card's driver (mlx5_ib), and look at dmesg."
-            )
+def _rates(wanted: FabricSpec, seen: FabricState) -> Iterator[str]:
+    """Return the links that are too slow. The rates of a bond that uses all its members are added."""
+    name = wanted.interface
+    if not wanted.rate_gbps:
         return
+    if not seen.ports or seen.stack.adds_rates:
+        known = [port.rate_gbps for port in seen.ports if port.state == "ACTIVE" and port.rate_gbps is not None]
+        links: list[tuple[str, float | None, str]] = [(name, sum(known) if known else seen.interface.speed_gbps, "")]
+    else:
+        links = [
+            (_place(name, port), port.rate_gbps, f" ({port.width}X {port.generation})" if port.width else "")
+            for port in seen.ports
+        ]
+    for place, rate, width in links:
+        if rate is not None and rate < wanted.rate_gbps:
+            yield (
+                f"expected a link of {wanted.rate_gbps:g} Gb/s on {place}, found {rate:g}{width}: reseat or change the "
+                f"cable, and look at the switch's port; a link that has lost lanes goes on at a lower rate."
+            )
+
+
+def _place(interface: str, port: RdmaPort) -> str:
+    """Name the interface of a port, and the one that it carries."""
+    return interface if port.interface in ("", interface) else f"{port.interface}, below {interface}"
+
+
+def _port(wanted: FabricSpec, port: RdmaPort) -> Iterator[str]:
     name = f"{port.device} port {port.number}"
+    if port.interface not in ("", wanted.interface):
+        name += f" ({_place(wanted.interface, port)})"
     if wanted.link_layer and port.link_layer != wanted.link_layer:
         yield (
             f"expected {name} to be {wanted.link_layer}, found {port.link_layer or 'nothing'}: set the card's link "

@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ...core.errors import NotFoundError, RemoteFailureError
+from ...core.host.hardware import interfaces
 from .. import commands
 
 SYS = Path("/sys")
@@ -54,20 +56,40 @@ def _files(folder: Path, names: Sequence[str]) -> dict[str, str]:
     return {name: text for name, text in found.items() if text is not None}
 
 
+@dataclass(frozen=True)
+class Sysfs:
+    """Reads sysfs for the rules of core."""
+
+    root: Path = SYS
+
+    def read(self, path: str) -> str:
+        """Return the content of a file without blanks around it; empty if it cannot be read."""
+        return _read(self.root / path) or ""
+
+    def names(self, path: str) -> list[str]:
+        """Return the sorted names in a folder; empty without one."""
+        try:
+            return sorted(entry.name for entry in (self.root / path).iterdir())
+        except OSError:
+            return []
+
+
+def stack(interface: str, sys: Path = SYS) -> interfaces.Stack:
+    """Return the ports that carry the traffic of an interface."""
+    return interfaces.stack(interface, Sysfs(sys))
+
+
 def interface_files(name: str, sys: Path = SYS) -> dict[str, str]:
-    """Read the files of an interface in sysfs."""
-    return _files(sys / "class/net" / name, ["type", "mode", "speed", "device/numa_node"])
+    """Read the files of an interface in sysfs, and the NUMA node of the port that carries its traffic."""
+    found = _files(sys / "class/net" / name, ["type", "mode", "speed"])
+    nodes = stack(name, sys).numa_nodes
+    return {**found, "numa_node": str(nodes[0])} if nodes else found
 
 
-def rdma_port(interface: str, sys: Path = SYS) -> tuple[str, int, dict[str, str]] | None:
-    """Return device, number and files of an interface's RDMA port, or None."""
-    folder = sys / "class/net" / interface
-    devices = sorted(path.name for path in (folder / "device/infiniband").glob("*"))
-    if not devices:
-        return None
-    number = int(_read(folder / "dev_port") or "0") + 1
-    files = sys / "class/infiniband" / devices[0] / "ports" / str(number)
-    return devices[0], number, _files(files, ["state", "phys_state", "rate", "link_layer"])
+def port_files(port: interfaces.PortInterface, sys: Path = SYS) -> dict[str, str]:
+    """Read the files of an interface's RDMA port."""
+    folder = sys / "class/infiniband" / port.adapter / "ports" / str(port.number)
+    return _files(folder, ["state", "phys_state", "rate", "link_layer"])
 
 
 def devinfo() -> str:

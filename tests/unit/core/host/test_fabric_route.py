@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.host.fabric_ro
     RdmaPort,
     Route,
 )
+from ansible_collections.herd.inference.plugins.module_utils.core.host.hardware.interfaces import PortInterface, Stack
 
 FIXTURES = Path(__file__).parents[3] / "fixtures/fabric"
 UP = (FIXTURES / "addresses.json").read_text(encoding="ascii")
@@ -227,3 +229,92 @@ def test_a_gpu_on_another_node_is_advice(near: int | None, gpus: dict[str, int],
 @pytest.mark.parametrize(("mtu", "size"), [(2044, 2016), (1500, 1472), (None, 548), (20, 8)])
 def test_an_echo_fills_a_packet(mtu: int | None, size: int) -> None:
     assert fabric_route.echo_size(mtu) == size
+
+
+BOND = FabricSpec("bond0", "10.100.0.31", 2044, 4096, 100, "InfiniBand")
+MEMBERS = tuple(PortInterface(f"ib{index}", 32, f"mlx5_{index}", 1, index) for index in (0, 1))
+BOND0 = FabricState(
+    replace(IB0, name="bond0"),
+    replace(PORT, interface="ib0"),
+    (replace(ROUTE, interface="bond0"),),
+    other_ports=(replace(PORT, device="mlx5_1", interface="ib1"),),
+    stack=Stack(MEMBERS, (), "bond0", "active-backup"),
+)
+
+
+def second(**changes: Any) -> FabricState:
+    """Return the bond with a change of its second port."""
+    return replace(BOND0, other_ports=(replace(BOND0.other_ports[0], **changes),))
+
+
+@pytest.mark.parametrize(
+    ("seen", "words"),
+    [
+        (BOND0, []),
+        (
+            second(state="DOWN", physical="Polling"),
+            [r"expected mlx5_1 port 1 \(ib1, below bond0\) to be ACTIVE, found DOWN \(Polling\)"],
+        ),
+        (
+            second(rate_gbps=25.0, width=1),
+            [r"expected a link of 100 Gb/s on ib1, below bond0, found 25 \(1X HDR\)"],
+        ),
+        (second(mtu=2048), [r"hardware's MTU of mlx5_1 port 1 \(ib1, below bond0\) to be 4096 bytes, found 2048"]),
+        (
+            replace(BOND0, stack=replace(BOND0.stack, down=("ib1",))),
+            ["expected ib1 below bond0 to be up, found it down: run ip link set ib1 up"],
+        ),
+        (
+            replace(
+                BOND0, other_ports=(), stack=replace(BOND0.stack, ports=(MEMBERS[0], replace(MEMBERS[1], adapter="")))
+            ),
+            ["expected an RDMA device behind ib1, below bond0, found none"],
+        ),
+        (
+            replace(BOND0, port=None, other_ports=(), stack=Stack((), (), "bond0", "active-backup")),
+            ["expected the bond bond0 to have members, found none"],
+        ),
+    ],
+)
+def test_each_port_of_a_bond_is_checked(seen: FabricState, words: list[str]) -> None:
+    found = fabric_route.problems(BOND, seen)
+    assert len(found) == len(words), found
+    for sentence, pattern in zip(found, words):
+        assert re.search(pattern, sentence), sentence
+
+
+def test_rates_of_a_bond_that_uses_all_members_are_added() -> None:
+    both = replace(BOND0, stack=replace(BOND0.stack, mode="802.3ad"))
+    wanted = replace(BOND, rate_gbps=200)
+    assert fabric_route.problems(wanted, both) == []
+    down = replace(both, other_ports=(replace(both.other_ports[0], state="DOWN"),))
+    rate, port = fabric_route.problems(wanted, down)
+    assert rate.startswith("expected a link of 200 Gb/s on bond0, found 100:")
+    assert "mlx5_1 port 1 (ib1, below bond0) to be ACTIVE, found DOWN" in port
+
+
+def test_bond_of_ethernet_ports_may_share_one_rdma_device() -> None:
+    """As with the driver's own bonding of RoCE, where the second interface has none."""
+    members = (PortInterface("ens1", 1, "mlx5_bond_0", 1, 0), PortInterface("ens2", 1, "", 1, 0))
+    seen = replace(
+        BOND0,
+        interface=replace(IB0, name="bond0", kind=1, mode=""),
+        port=replace(PORT, device="mlx5_bond_0", link_layer="Ethernet", interface="ens1"),
+        other_ports=(),
+        stack=Stack(members, (), "bond0", "802.3ad"),
+    )
+    assert fabric_route.problems(replace(BOND, link_layer="Ethernet"), seen) == []
+
+
+def test_child_of_a_partition_is_checked_by_its_port() -> None:
+    wanted = replace(WANTED, interface="ib0.8001")
+    child = replace(
+        SEEN,
+        interface=replace(IB0, name="ib0.8001"),
+        port=replace(PORT, interface="ib0"),
+        routes=(replace(ROUTE, interface="ib0.8001"),),
+        stack=Stack(MEMBERS[:1]),
+    )
+    assert fabric_route.problems(wanted, child) == []
+    (problem,) = fabric_route.problems(wanted, replace(child, port=replace(PORT, interface="ib0", rate_gbps=25.0)))
+    assert problem.startswith("expected a link of 100 Gb/s on ib0, below ib0.8001, found 25 (2X HDR)")

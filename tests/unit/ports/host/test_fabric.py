@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.herd.inference.plugins.module_utils.core.host.hardware.interfaces import PortInterface
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import fabric
 
 
@@ -55,11 +56,15 @@ def test_the_port_of_an_interface_is_read(sys: Path) -> None:
         "rate": "100 Gb/sec (2X HDR)",
         "link_layer": "InfiniBand",
     }
-    assert fabric.rdma_port("ib0", sys) == ("mlx5_0", 1, files)
-    assert fabric.rdma_port("eth0", sys) is None
+    (port,) = fabric.stack("ib0", sys).ports
+    assert port == PortInterface("ib0", 32, "mlx5_0", 1, 0)
+    assert fabric.port_files(port, sys) == files
+    (other,) = fabric.stack("eth0", sys).ports
+    assert other.adapter == ""
     # The second port of a card with two.
     (sys / "class/net/ib0/dev_port").write_text("1\n", encoding="ascii")
-    assert fabric.rdma_port("ib0", sys) == ("mlx5_0", 2, {})
+    (second,) = fabric.stack("ib0", sys).ports
+    assert (second.adapter, second.number, fabric.port_files(second, sys)) == ("mlx5_0", 2, {})
 
 
 def test_only_gpus_are_read(sys: Path) -> None:
