@@ -62,6 +62,10 @@ options:
       V(cpu)).
     type: dict
     default: {}
+  near_gpu:
+    description: Whether jobs ask Slurm for processors of their GPU's socket only (C(--gres-flags=enforce-binding)).
+    type: bool
+    default: true
 """
 
 EXAMPLES = r"""
@@ -133,9 +137,12 @@ def tier_plan(
     account: str = "",
     vllm: Mapping[str, Any] | None = None,
     vllm_installation: Mapping[str, Any] | None = None,
+    near_gpu: bool = True,
 ) -> dict[str, Any]:
     facts = {name: {key: hosts[name][key] for key in READ if key in hosts[name]} for name in nodes}
-    cluster = rules.Cluster(facts, models, str(release), user, int(worker_port), paths, account=account)
+    cluster = rules.Cluster(
+        facts, models, str(release), user, int(worker_port), paths, account=account, near_gpu=bool(near_gpu)
+    )
     whole = [{**DEFAULTS, **tier} for tier in tiers]
     found = rules.problems(whole)
     plans, warnings = {}, []

@@ -229,6 +229,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from ansible_collections.herd.inference.plugins.module_utils.core.host import fabric_route, iperf, numa
+from ansible_collections.herd.inference.plugins.module_utils.core.host.hardware import interfaces
 from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import fabric
 
@@ -256,10 +257,13 @@ def read_route(peer: str, given: dict[str, Any], here: fabric_route.Interface) -
 def read_state(given: dict[str, Any]) -> fabric_route.FabricState:
     """Read the interface, the RDMA port, the routes and the GPUs' NUMA nodes."""
     name = given["interface"]
-    stack, devinfo = fabric.stack(name), fabric.devinfo()
-    here = fabric_route.parse_interface(name, fabric.links(), fabric.interface_files(name))
+    stack, devinfo = interfaces.stack(name, fabric.Sysfs()), fabric.devinfo()
+    files = {**fabric.interface_files(name), "numa_node": "".join(map(str, stack.numa_nodes[:1]))}
+    here = fabric_route.parse_interface(name, fabric.links(), files)
     ports = [
-        fabric_route.parse_port(port.adapter, port.number, fabric.port_files(port), devinfo, port.name)
+        fabric_route.parse_port(
+            port.adapter, port.number, fabric.port_files(port.adapter, port.number), devinfo, port.name
+        )
         for port in stack.ports
         if port.adapter
     ]

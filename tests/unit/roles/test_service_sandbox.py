@@ -20,6 +20,7 @@ from tests.scenarios.tables import rows
 from tests.unit.roles.rendered_units import (
     ADDED,
     ROOT,
+    SITE,
     UNITS,
     head,
     head_firewall,
@@ -140,3 +141,15 @@ def test_head_without_a_planned_limit_has_none() -> None:
         )
         found[limit] = [line for line in unit.splitlines() if line.startswith("MemoryMax=")]
     assert found == {"": [], "95G": ["MemoryMax=95G"], "infinity": ["MemoryMax=infinity"]}
+
+
+@pytest.mark.parametrize(("unit", "role"), [("rpc_worker", worker), ("head_server", head), ("fast_router", router)])
+def test_unit_is_bound_to_the_derived_numa_node(monkeypatch: pytest.MonkeyPatch, unit: str, role: Any) -> None:
+    found = {"NUMAPolicy": "preferred", "NUMAMask": "1", "CPUAffinity": "20-39"}
+    monkeypatch.setitem(SITE, f"_{unit}_numa", found)
+    lines = role(True).splitlines()
+    assert [line for line in lines if line.startswith(("NUMA", "CPUAffinity"))] == [
+        "NUMAPolicy=preferred", "NUMAMask=1", "CPUAffinity=20-39",
+    ]  # fmt: skip
+    monkeypatch.setitem(SITE, f"_{unit}_numa", {})
+    assert not [line for line in role(True).splitlines() if line.startswith(("NUMA", "CPUAffinity"))]

@@ -32,7 +32,7 @@ from typing import Any
 from ...core.engine.command_line import value_of
 from ...core.errors import HerdError, InsufficientError, InvalidInputError, NotFoundError
 from ...core.host import numa, proc_net
-from ...core.host.hardware import interfaces
+from ...core.host.hardware import locality
 from ...core.slurm import job_spec
 from ..common import command, sysfs
 from ..common.output import write_line
@@ -77,33 +77,20 @@ def _number(path: Path) -> int | None:
         return None
 
 
-def _device_node(device: Path) -> int | None:
-    with suppress(OSError):
-        return numa.device_node((device / "numa_node").read_text(encoding="ascii"))
-    return None
-
-
-def _gpu_node() -> int | None:
-    """Find the NUMA node of the job's first GPU. CUDA numbers devices by their PCI addresses."""
-    gpus = []
-    for device in sorted(Path("/sys/bus/pci/devices").glob("*")):
-        with suppress(OSError):
-            is_nvidia = (device / "vendor").read_text(encoding="ascii").strip() == "0x10de"
-            if is_nvidia and (device / "class").read_text(encoding="ascii").startswith("0x03"):
-                gpus.append(_device_node(device))
-    index = numa.first_gpu(os.environ)
-    return gpus[index] if index < len(gpus) else None
-
-
 def binding(interface: str, threads: int) -> numa.Binding:
     """Choose the processors and the memory for the engine."""
-    nodes = {}
-    for folder in Path("/sys/devices/system/node").glob("node[0-9]*"):
-        with suppress(OSError):
-            text = (folder / "cpulist").read_text(encoding="ascii")
-            nodes[int(folder.name[4:])] = numa.parse_list(text)
-    fabric = next(iter(interfaces.stack(interface, sysfs.Sysfs()).numa_nodes), None)
-    return numa.near(nodes, os.sched_getaffinity(0), _gpu_node(), fabric, threads)
+    host = sysfs.Sysfs()
+    gpus, index = list(locality.gpu_nodes(host).values()), numa.first_gpu(os.environ)
+    gpu = gpus[index] if index < len(gpus) else None
+    fabric = locality.fabric_node(host, interface)
+    return numa.near(locality.processors(host), os.sched_getaffinity(0), gpu, fabric, threads)
+
+
+def bound_processors(pid: int) -> str:
+    """Say on which processors the running engine may compute; empty if it has ended."""
+    with suppress(OSError):
+        return f" (processors {numa.format_list(os.sched_getaffinity(pid))})"
+    return ""
 
 
 def prefer_memory(numa_node: int) -> bool:
@@ -204,7 +191,7 @@ class Engine:
                 env=environment,
             )
         self.began, self.is_listening = time.monotonic(), False
-        emit("started", pid=self.process.pid, port=self.port, binding=bound.reason)
+        emit("started", pid=self.process.pid, port=self.port, binding=bound.reason + bound_processors(self.process.pid))
 
     def _mine(self) -> set[int]:
         """List the inodes of the engine's sockets."""

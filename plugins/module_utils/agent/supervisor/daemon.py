@@ -44,7 +44,7 @@ class Agent:
         actions = Actions(EnginePoller, self._order, lambda name, pid, _reason: self._restart_unit(name, pid), log)
         self.router = RouterMonitor(local_state.ObservedUnit(ROUTER_UNIT), settings.limits, actions)
         self.engine = SupervisedEngine(Supervisor(settings.limits), EnginePoller(), log, self._restart_group)
-        self.gpus = local_state.Gpus()
+        self.gpus, self.bindings = local_state.Gpus(), local_state.Bindings()
         self.disks = disks.Disks(settings.disks, settings.disk_limits, settings.run_dir)
         self.protocols = local_state.Protocols(settings.prefix)
         self.followers = heartbeat_client.Followers(settings.port)
@@ -164,6 +164,7 @@ class Agent:
             router=self.router.step(now, table, reason),
             gpus=self.gpus.readings,
             lost_gpus=self.gpus.lost,
+            bindings=self.bindings.of((self.worker, self.head)),
             disks=self.disks.readings,
         )
         self.published = heartbeat.write(self._heartbeat)

@@ -11,17 +11,19 @@ import shutil
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...core.engine.command_line import value_of
 from ...core.errors import HerdError
+from ...core.host import numa, proc_net
 from ...core.host import nvidia_smi as nvidia_smi_report
-from ...core.host import proc_net
+from ...core.host.hardware import locality
 from ...core.supervision import heartbeat
 from ...core.supervision.observations import HeadObservation
 from ...core.text import plain
-from ..common import command, gpus
+from ..common import command, gpus, sysfs
 
 PROC = Path("/proc")
 #: Seconds between two queries of systemd: for a loaded unit, and for one that is not installed.
@@ -215,6 +217,45 @@ def of_gpus(found: Sequence[nvidia_smi_report.Gpu]) -> tuple[heartbeat.Gpu, ...]
         )
         for gpu in found
     )
+
+
+def memory_policy(pid: int) -> str:
+    """Return the policy of a process's memory, such as C(prefer:1); empty if the kernel does not show it."""
+    try:
+        handle = os.open(PROC / str(pid) / "numa_maps", os.O_RDONLY)
+    except OSError:
+        return ""
+    try:
+        # Few bytes: for each further line the kernel walks the pages of a mapping, such as those of a model.
+        words = os.read(handle, 64).decode("ascii", errors="replace").split()
+    except OSError:
+        return ""
+    finally:
+        os.close(handle)
+    return plain(words[1]) if len(words) > 1 else ""
+
+
+class Bindings:
+    """What running engines may use on a host of several NUMA nodes, read once for each process."""
+
+    def __init__(self, host: sysfs.Sysfs | None = None) -> None:
+        self._nodes = locality.processors(host or sysfs.Sysfs())
+        self._known: dict[str, tuple[int, heartbeat.EngineBinding]] = {}
+
+    def of(self, units: Sequence[ObservedUnit]) -> tuple[heartbeat.EngineBinding, ...]:
+        """Return the bindings of running engines; none on a host with one NUMA node."""
+        found = []
+        for unit in units if len(self._nodes) > 1 else ():
+            started = unit.process.started
+            if started and self._known.get(unit.name, (0, None))[0] != started:
+                with suppress(OSError):
+                    allowed = os.sched_getaffinity(unit.unit.pid)
+                    bound = numa.running(self._nodes, allowed, memory_policy(unit.unit.pid))
+                    self._known[unit.name] = (started, heartbeat.EngineBinding(unit.name, *bound))
+            known = self._known.get(unit.name)
+            if known is not None and known[0] == started:
+                found.append(known[1])
+        return tuple(found)
 
 
 class Gpus:

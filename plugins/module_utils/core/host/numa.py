@@ -19,11 +19,15 @@ class Binding:
     """Processors to bind to; empty for no binding. The reason is logged.
 
     :param memory: NUMA node of the memory, if processors are not bound.
+    :param node: NUMA node of processors or memory; None for no binding.
+    :param is_short: whether a machine of several nodes has no binding of processors.
     """
 
     processors: tuple[int, ...]
     reason: str
     memory: int | None = None
+    node: int | None = None
+    is_short: bool = False
 
 
 def parse_list(text: str) -> tuple[int, ...]:
@@ -34,6 +38,17 @@ def parse_list(text: str) -> tuple[int, ...]:
         if first.strip().isdigit():
             found |= set(range(int(first), int(last or first) + 1))
     return tuple(sorted(found))
+
+
+def format_list(numbers: Collection[int]) -> str:
+    """Write numbers as the kernel and systemd do: C(0-3,8)."""
+    runs: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
 
 
 def device_node(text: str) -> int | None:
@@ -74,14 +89,27 @@ def near(
     fabric = fabric_node if fabric_node in nodes else None
     wanted = gpu if gpu is not None else fabric
     if wanted is None:
-        return Binding((), "the machine does not say where its GPU and its fabric's adapter are")
+        return Binding((), "the machine does not say where its GPU and its fabric's adapter are", is_short=True)
     what = "the GPU" if gpu is not None else "the fabric's adapter"
     if gpu is not None and fabric is not None:
         what += " and the fabric's adapter" if gpu == fabric else f"; the fabric's adapter is at node {fabric}"
     chosen = tuple(sorted(set(nodes[wanted]) & set(allowed)))
     if not chosen:
-        return Binding((), f"none of the job's processors is at NUMA node {wanted}, near {what}")
+        return Binding((), f"none of its processors is at NUMA node {wanted}, near {what}", is_short=True)
     if len(chosen) < threads:
-        few = f"only {len(chosen)} of the job's processors are at NUMA node {wanted}, near {what}"
-        return Binding((), f"{few}, too few for {threads} threads: only its memory comes from there", wanted)
-    return Binding(chosen, f"NUMA node {wanted}, near {what}")
+        few = f"only {len(chosen)} of its processors are at NUMA node {wanted}, near {what}"
+        return Binding(
+            (), f"{few}, too few for {threads} threads: only its memory comes from there", wanted, wanted, True
+        )
+    return Binding(chosen, f"NUMA node {wanted}, near {what}", node=wanted)
+
+
+def running(nodes: Mapping[int, Collection[int]], allowed: Collection[int], policy: str) -> tuple[bool, str]:
+    """Return whether a running process is bound to the processors of one NUMA node, and what it may use.
+
+    :param policy: of its memory, as the kernel writes it in C(numa_maps), such as C(prefer:1); empty if unknown.
+    """
+    at = sorted(node for node, listed in nodes.items() if set(listed) & set(allowed))
+    memory = f", memory {policy}" if policy else ""
+    where = f"NUMA node{'s' if len(at) > 1 else ''} {format_list(at)}"
+    return len(at) == 1, f"{where}, processors {format_list(allowed)}{memory}"

@@ -229,7 +229,8 @@ def _lost_index(handle: smi_text.LostHandle, slots: Sequence[tuple[int, ...] | N
 
 
 def _lost_gpus(handles: Sequence[smi_text.LostHandle], found: Sequence[smi_text.GpuBlock]) -> list[LostGpu]:
-    slots = [smi_text.pci_slot(each.pci_bus_id) for each in (*found, *handles)]
+    buses = [block.pci_bus_id for block in found] + [handle.pci_bus_id for handle in handles]
+    slots = [smi_text.pci_slot(bus) for bus in buses]
     return [LostGpu(_lost_index(handle, slots), "", handle.pci_bus_id, handle.reason) for handle in handles]
 
 

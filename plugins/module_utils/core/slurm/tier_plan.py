@@ -40,6 +40,7 @@ class Cluster:
     :param models: herd_models.
     :param paths: the directories C(prefix), C(models), C(shared), C(cache), and the files C(key_file) and C(guard).
     :param account: account of jobs whose tier names none.
+    :param near_gpu: whether jobs ask Slurm for processors of their GPU's socket only.
     """
 
     hosts: Mapping[str, Mapping[str, Any]]
@@ -50,6 +51,7 @@ class Cluster:
     paths: Mapping[str, str]
     ports: int = 8
     account: str = ""
+    near_gpu: bool = True
 
 
 def chosen_hosts(tier: Mapping[str, Any], cluster: Cluster) -> list[str]:
@@ -286,6 +288,8 @@ def plan_tier(tier: Mapping[str, Any], cluster: Cluster) -> dict[str, Any]:
         "nodelist": hosts if everywhere else [],
         "exclude": [] if everywhere else sorted(set(cluster.hosts) - set(hosts)),
         "account": tier["account"] or cluster.account,
+        # Slurm knows the processors of a GPU from Cores= in gres.conf. Without it, the request makes no difference.
+        "gres_flags": "enforce-binding" if cluster.near_gpu and tier["gres"].startswith(("gpu", "shard")) else "",
     }
     fingerprint = revision.fingerprint(data, {**limits, **{name: tier[name] for name in _IN_SCRIPT}})
     return {

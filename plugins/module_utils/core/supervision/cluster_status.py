@@ -102,6 +102,7 @@ def _rows_of(name: str, heartbeat: Heartbeat) -> list[dict[str, Any]]:
         f"held for {heartbeat.hold.seconds:.0f} s: {heartbeat.hold.reason}" if heartbeat.hold is not None else "",
         *(disk_space.describe(disk, disk.state) for disk in heartbeat.disks),
         *(f"{gpu.name} is lost: {gpu.reason}" for gpu in heartbeat.lost_gpus),
+        *(f"{one.unit} is not bound to one NUMA node ({one.where})" for one in heartbeat.bindings if not one.bound),
         f"systemd has not answered for {age:.0f} s" if age > OLD_S else "",
     ]
     rows[0].update(_gpus(heartbeat.gpus), note="; ".join(filter(None, notes)))

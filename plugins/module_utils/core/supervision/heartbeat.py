@@ -55,6 +55,18 @@ class LostGpu:
 
 
 @dataclass(frozen=True)
+class EngineBinding:
+    """What a running engine may use on a host of several NUMA nodes: its processors and its memory's policy.
+
+    :param bound: whether the processors are those of one node.
+    """
+
+    unit: str
+    bound: bool
+    where: str
+
+
+@dataclass(frozen=True)
 class Disk(DiskSpace):
     """A file system and its state: C(ok), C(low), C(full) or C(silent)."""
 
@@ -152,6 +164,7 @@ class Heartbeat:
     router: Head | None = None
     gpus: tuple[Gpu, ...] = ()
     lost_gpus: tuple[LostGpu, ...] = ()
+    bindings: tuple[EngineBinding, ...] = ()
     disks: tuple[Disk, ...] = ()
 
     @property
@@ -180,7 +193,12 @@ class _Envelope:
 
 # Parts of a heartbeat, by the type of the field that holds one of them or several.
 _PARTS: dict[str, Any] = {"Hold | None": Hold, "Worker | None": Worker, "Head | None": Head}
-_LISTS: dict[str, Any] = {"tuple[Gpu, ...]": Gpu, "tuple[LostGpu, ...]": LostGpu, "tuple[Disk, ...]": Disk}
+_LISTS: dict[str, Any] = {
+    "tuple[Gpu, ...]": Gpu,
+    "tuple[LostGpu, ...]": LostGpu,
+    "tuple[EngineBinding, ...]": EngineBinding,
+    "tuple[Disk, ...]": Disk,
+}
 _Part = TypeVar("_Part", _Envelope, Heartbeat)
 
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...core.errors import NotFoundError, RemoteFailureError
-from ...core.host.hardware import interfaces
 from .. import commands
 
 SYS = Path("/sys")
@@ -74,21 +73,14 @@ class Sysfs:
             return []
 
 
-def stack(interface: str, sys: Path = SYS) -> interfaces.Stack:
-    """Return the ports that carry the traffic of an interface."""
-    return interfaces.stack(interface, Sysfs(sys))
-
-
 def interface_files(name: str, sys: Path = SYS) -> dict[str, str]:
-    """Read the files of an interface in sysfs, and the NUMA node of the port that carries its traffic."""
-    found = _files(sys / "class/net" / name, ["type", "mode", "speed"])
-    nodes = stack(name, sys).numa_nodes
-    return {**found, "numa_node": str(nodes[0])} if nodes else found
+    """Read the files of an interface in sysfs."""
+    return _files(sys / "class/net" / name, ["type", "mode", "speed"])
 
 
-def port_files(port: interfaces.PortInterface, sys: Path = SYS) -> dict[str, str]:
-    """Read the files of an interface's RDMA port."""
-    folder = sys / "class/infiniband" / port.adapter / "ports" / str(port.number)
+def port_files(adapter: str, number: int, sys: Path = SYS) -> dict[str, str]:
+    """Read the files of a port of an RDMA device."""
+    folder = sys / "class/infiniband" / adapter / "ports" / str(number)
     return _files(folder, ["state", "phys_state", "rate", "link_layer"])
 
 

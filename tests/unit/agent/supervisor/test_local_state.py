@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.agent.common import command
+from ansible_collections.herd.inference.plugins.module_utils.agent.common.sysfs import Sysfs
 from ansible_collections.herd.inference.plugins.module_utils.agent.supervisor import local_state
 from ansible_collections.herd.inference.plugins.module_utils.core.host import nvidia_smi as nvidia_smi_report
 from ansible_collections.herd.inference.plugins.module_utils.core.supervision import cluster_status, heartbeat
@@ -47,3 +49,35 @@ def test_lost_gpu_is_in_the_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
     assert heartbeat.read(heartbeat.write(beat)).lost_gpus == gpus.lost
     row = cluster_status.as_rows({"n1": PeerObservation("heartbeat", beat)})[0]
     assert row["note"].endswith("GPU 1 (0000:02:00.0) is lost: Unknown Error")
+
+
+def test_binding_of_a_running_engine_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for node, listed in ((0, "0-19"), (1, "20-39")):
+        file = tmp_path / f"devices/system/node/node{node}/cpulist"
+        file.parent.mkdir(parents=True)
+        file.write_text(f"{listed}\n", encoding="ascii")
+    unit = local_state.ObservedUnit("llama-head.service")
+    unit.unit, unit.process = local_state.Unit(pid=7), local_state.Process(started=1)
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7" / "numa_maps").write_text("00400000 prefer:1 file=/bin/x mapped=1\n", encoding="ascii")
+    monkeypatch.setattr(local_state, "PROC", tmp_path)
+    processors = set(range(40))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: processors if pid == 7 else set())
+    bindings = local_state.Bindings(Sysfs(tmp_path))
+    where = "NUMA nodes 0-1, processors 0-39, memory prefer:1"
+    found = bindings.of([unit, local_state.ObservedUnit("llama-rpc.service")])
+    assert found == (heartbeat.EngineBinding("llama-head.service", False, where),)
+    # The next process is another one.
+    processors, unit.process = set(range(20, 40)), local_state.Process(started=2)
+    (after,) = bindings.of([unit])
+    assert (after.bound, after.where) == (True, "NUMA node 1, processors 20-39, memory prefer:1")
+    beat = replace(BEAT, bindings=found)
+    assert heartbeat.read(heartbeat.write(beat)).bindings == found
+    row = cluster_status.as_rows({"n1": PeerObservation("heartbeat", beat)})[0]
+    assert f"llama-head.service is not bound to one NUMA node ({where})" in row["note"]
+
+
+def test_host_with_one_numa_node_has_no_bindings(tmp_path: Path) -> None:
+    unit = local_state.ObservedUnit("llama-head.service")
+    unit.process = local_state.Process(started=1)
+    assert local_state.Bindings(Sysfs(tmp_path)).of([unit]) == ()

@@ -53,7 +53,7 @@ def test_only_processors_of_the_job_are_chosen() -> None:
 def test_a_job_without_processors_near_its_gpu_is_not_bound() -> None:
     found = numa.near(NODES, range(20), 1, 1)
     assert found.processors == ()
-    assert "none of the job's processors" in found.reason
+    assert "none of its processors" in found.reason
 
 
 def test_one_node_needs_no_binding() -> None:
@@ -64,7 +64,7 @@ def test_too_few_processors_near_the_gpu_bind_only_memory() -> None:
     found = numa.near(NODES, [*range(18), 20, 21], 1, 1, threads=20)
     assert found.processors == ()
     assert found.memory == 1
-    assert "only 2 of the job's processors are at NUMA node 1" in found.reason
+    assert "only 2 of its processors are at NUMA node 1" in found.reason
     assert numa.near(NODES, [*range(18), 20, 21], 1, 1, threads=2).processors == (20, 21)
 
 

@@ -89,7 +89,9 @@ def test_tiers_of_the_documents_are_planned() -> None:
     found = plan("beefcake2_slurm")
     assert found["problems"] == []
     fast, reasoning = found["tiers"]["fast"], found["tiers"]["reasoning"]
-    assert fast["limits"] == {"memory": "43G", "nodelist": ["vasp-02"], "exclude": [], "account": ""}
+    assert fast["limits"] == {
+        "memory": "43G", "nodelist": ["vasp-02"], "exclude": [], "account": "", "gres_flags": "enforce-binding",
+    }  # fmt: skip
     # 64G was too small. The inventory sets this limit.
     assert reasoning["limits"]["memory"] == "200G"
     assert not any("memory limit" in warning for warning in found["warnings"])

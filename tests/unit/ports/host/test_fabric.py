@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core.host.hardware.interfaces import PortInterface
+from ansible_collections.herd.inference.plugins.module_utils.core.host.hardware import interfaces
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import fabric
 
 
@@ -44,7 +44,7 @@ def sys(tmp_path: Path) -> Path:
 
 
 def test_an_interface_is_read(sys: Path) -> None:
-    assert fabric.interface_files("ib0", sys) == {"type": "32", "mode": "datagram", "numa_node": "0"}
+    assert fabric.interface_files("ib0", sys) == {"type": "32", "mode": "datagram"}
     assert fabric.interface_files("eth0", sys) == {"type": "1"}
     assert fabric.interface_files("ib9", sys) == {}
 
@@ -56,15 +56,15 @@ def test_the_port_of_an_interface_is_read(sys: Path) -> None:
         "rate": "100 Gb/sec (2X HDR)",
         "link_layer": "InfiniBand",
     }
-    (port,) = fabric.stack("ib0", sys).ports
-    assert port == PortInterface("ib0", 32, "mlx5_0", 1, 0)
-    assert fabric.port_files(port, sys) == files
-    (other,) = fabric.stack("eth0", sys).ports
+    assert interfaces.stack("ib0", fabric.Sysfs(sys)).ports == (interfaces.PortInterface("ib0", 32, "mlx5_0", 1, 0),)
+    assert fabric.port_files("mlx5_0", 1, sys) == files
+    (other,) = interfaces.stack("eth0", fabric.Sysfs(sys)).ports
     assert other.adapter == ""
     # The second port of a card with two.
     (sys / "class/net/ib0/dev_port").write_text("1\n", encoding="ascii")
-    (second,) = fabric.stack("ib0", sys).ports
-    assert (second.adapter, second.number, fabric.port_files(second, sys)) == ("mlx5_0", 2, {})
+    (second,) = interfaces.stack("ib0", fabric.Sysfs(sys)).ports
+    assert (second.adapter, second.number) == ("mlx5_0", 2)
+    assert fabric.port_files("mlx5_0", 2, sys) == {}
 
 
 def test_only_gpus_are_read(sys: Path) -> None:

@@ -68,7 +68,7 @@ class Tree:
     def stack(self, name: str) -> Stack:
         """Return the stack, which both layers read alike."""
         found = interfaces.stack(name, agent_sysfs.Sysfs(self.root))
-        assert fabric.stack(name, self.root) == found
+        assert interfaces.stack(name, fabric.Sysfs(self.root)) == found
         return found
 
 
