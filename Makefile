@@ -7,7 +7,7 @@ BIN := .venv/bin
 # `make test` and `make test-slow` are these targets, in this order. Joined ones run at the same time: those that use less
 # than one core, and measure no time.
 CHECKS := lint+compat unit sanity+browser-test lab-test gateway-test scenario-cluster scenario-el8_build \
-	scenario-bad_input+scenario-model_parts scenario-operations
+	scenario-bad_input+scenario-model_parts scenario-operations scenario-static_gateway
 SLOW_CHECKS := $(addprefix scenario-,cuda_build cluster_debian13 firewalld chaos exposed runbooks slurm_tiers slurm_preemption router vllm_two_nodes) \
 	$(addprefix slow-,both_releases busy fetch_killed gguf_fuzz job_runs killed_playbook upgrade vllm_ranks vllm_rules) engine-test
 GATEWAY_HALF := tests/gateway/hostile_engine/ tests/gateway/engines/ tests/gateway/clients/

@@ -49,6 +49,7 @@ _value:
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway import service_tiers
 from ansible_collections.herd.inference.plugins.module_utils.core.operations.inventory_checks import (
     SHARED_FACTS,
     Inventory,
@@ -56,7 +57,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.operations.inv
 )
 
 #: Variables to read. Other variables may contain templates that cannot be resolved here.
-READ = (*SHARED_FACTS, "herd_fabric_address", "herd_fabric_interface", "ansible_facts")
+READ = (*SHARED_FACTS, "herd_fabric_address", "herd_fabric_interface", "ansible_facts", *service_tiers.FACTS)
 
 
 def site_problems(

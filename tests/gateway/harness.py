@@ -352,14 +352,21 @@ class Gateway:
         (self.etc / "nginx.conf").write_text(MAIN.format(root=self.root, user=user), encoding="utf-8")
         settings = {
             "schema": 1,
-            "tiers": [{"keys": [], **tier, "fallback": self.fallback.get(tier["name"], "")} for tier in tiers],
+            "tiers": [
+                {
+                    "keys": [],
+                    "engine_key": f"{self.root}/engine-key",
+                    **tier,
+                    "fallback": self.fallback.get(tier["name"], ""),
+                }
+                for tier in tiers
+            ],
             "limits": LIMITS,
             "tasks": self.tasks,
             "keys": f"{self.root}/keys.json",
             "revoked": f"{self.root}/revoked.json",
             "tier_status": f"{self.root}/tiers.json",
             "registry": f"{self.root}/endpoints",
-            "engine_key": f"{self.root}/engine-key",
             "engine_hosts": ["127.0.0.1", *other_host_addresses()],
             "max_body": 32 << 20,
             "body_memory": 256 << 20,

@@ -9,8 +9,10 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from ...core.engine import api_answers, router_mode
@@ -21,6 +23,7 @@ from ...core.supervision.observations import PeerObservation
 from ...core.text import terminal_text, text_table
 from ..common import command, engine_api
 from ..common.output import write, write_error_line, write_line, write_result
+from ..slurm.manager_state import DEFAULT_PATH as TIERS_PATH
 from ..supervisor import heartbeat_client, local_state
 from ..supervisor.router_monitor import states
 from ..supervisor.settings import (
@@ -31,9 +34,19 @@ from ..supervisor.settings import (
     Settings,
     read_settings,
 )
+from . import tier_table
 
 _LOGS_OF_ALL = "ansible-playbook playbooks/logs.yml -e logs_since=-15min -e logs_units=head,worker"
 EXIT_WELL, EXIT_ILL, EXIT_NO_ANSWER = 0, 1, 3
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """What status and watch show, as data and as text."""
+
+    data: dict[str, Any]
+    text: str
+    is_well: bool
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:
@@ -58,30 +71,47 @@ def _as_data(observations: Mapping[str, PeerObservation]) -> dict[str, Any]:
     }
 
 
+def _heartbeats(settings: Settings) -> _Shown:
+    observations = _fetch(settings)
+    return _Shown(_as_data(observations), _text(observations), is_well(observations))
+
+
+def _tiers(file: Path, unit: str) -> _Shown:
+    table = tier_table.read(file, unit)
+    return _Shown(table.data, table.text, table.is_ready)
+
+
+def _source(arguments: argparse.Namespace) -> Callable[[], _Shown]:
+    """Return what shows this site: the heartbeats of its nodes, or on Slurm's controller its tiers."""
+    if not Path(arguments.config).exists() and Path(arguments.tiers_config).exists():
+        return partial(_tiers, *tier_table.status_file(arguments.tiers_config, arguments.config))
+    return partial(_heartbeats, _settings(arguments))
+
+
 def _text(observations: Mapping[str, PeerObservation]) -> str:
     return f"{text_table(as_rows(observations), NODE_COLUMNS)}\n\n{summary(observations)}"
 
 
 def status_command(arguments: argparse.Namespace) -> int:
-    """Show the status of every node."""
-    observations = _fetch(_settings(arguments))
-    write_result(arguments.json, _as_data(observations), _text(observations), indent=2)
-    return EXIT_WELL if is_well(observations) else EXIT_ILL
+    """Show the status of every node, or of the tiers on Slurm's controller."""
+    shown = _source(arguments)()
+    write_result(arguments.json, shown.data, shown.text, indent=2)
+    return EXIT_WELL if shown.is_well else EXIT_ILL
 
 
 def watch_command(arguments: argparse.Namespace) -> int:
     """Show the status periodically, or once if the output is no terminal."""
-    settings = _settings(arguments)
+    source = _source(arguments)
     while True:
-        observations = _fetch(settings)
+        shown = source()
         if arguments.json or not sys.stdout.isatty():
-            write_result(arguments.json, _as_data(observations), _text(observations))
+            write_result(arguments.json, shown.data, shown.text)
         else:
             # Move to the upper left corner, overwrite line by line, and clear the rest.
-            lines = [time.strftime("%H:%M:%S"), "", *_text(observations).splitlines()]
+            lines = [time.strftime("%H:%M:%S"), "", *shown.text.splitlines()]
             write("\x1b[H" + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J")
         if arguments.once or not sys.stdout.isatty():
-            return EXIT_WELL if is_well(observations) else EXIT_ILL
+            return EXIT_WELL if shown.is_well else EXIT_ILL
         try:
             time.sleep(arguments.interval)
         except KeyboardInterrupt:
@@ -222,12 +252,20 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     """Describe the operator's commands."""
     well = "0 all is well, 1 a problem, 2 configuration error"
     answer = "0 answered, 2 configuration error or no engine on this node, 3 no answer"
-    _add(commands, "status", status_command, "Show the heartbeat of every node.", well)
+    status = _add(
+        commands, "status", status_command, "Show the heartbeat of every node; on Slurm's controller its tiers.", well
+    )
     watch = _add(
         commands, "watch", watch_command, "Show the heartbeats live, or once if the output is no terminal.", well
     )
     watch.add_argument("--interval", type=float, default=2.0, metavar="SECONDS")
     watch.add_argument("--once", action="store_true")
+    for shown in (status, watch):
+        shown.add_argument(
+            "--tiers-config",
+            default=TIERS_PATH,
+            help="the tier manager's, on Slurm's controller (default: %(default)s)",
+        )
     logs = _add(commands, "logs", logs_command, "Show the journal of this node's units.", "journalctl's")
     logs.add_argument("of", nargs="?", choices=["all", *cluster_log.UNITS], default="all")
     logs.add_argument("-n", "--lines", type=int, default=50)

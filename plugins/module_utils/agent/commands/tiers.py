@@ -14,13 +14,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ...core.errors import InvalidInputError, NotFoundError, RemoteFailureError
-from ...core.slurm import tier_status
+from ...core.errors import InvalidInputError, RemoteFailureError
 from ...core.text import plain
 from ..common.atomic_files import write_whole
 from ..common.output import write_line, write_result
 from ..slurm import manager
 from ..slurm.manager_state import DEFAULT_PATH, ManagerSettings, ManualStops, read_settings
+from ..supervisor.settings import DEFAULT_PATH as AGENT_PATH
+from . import tier_table
 
 #: Exit status if a tier that is enabled is not ready, or if the status is too old.
 EXIT_NOT_READY = 3
@@ -37,29 +38,20 @@ def manage_command(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _read_status(path: Path) -> tier_status.StatusReport:
-    try:
-        return tier_status.read(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise NotFoundError(
-            f"the status of the tiers at {path}",
-            error.strerror or str(error),
-            "see that herd-tiers.service runs on this host (journalctl -u herd-tiers)",
-        ) from error
-
-
 def show_command(arguments: argparse.Namespace) -> int:
     """Show the tiers. The status is 0 if every enabled tier is ready, else 3."""
-    settings = read_settings(arguments.config)
-    view, wall = _read_status(settings.view), time.time()
-    age_problem = view.age_problem(wall)
-    facts = {**tier_status.as_data(view), "is_old": bool(age_problem)}
-    write_result(arguments.json, facts, tier_status.table(view, wall), indent=2)
-    is_ready = all(tier.state == tier_status.READY for tier in view.tiers.values() if tier.enabled)
-    return 0 if is_ready and not age_problem else EXIT_NOT_READY
+    found = tier_table.read(*tier_table.status_file(arguments.config, arguments.agent_config))
+    write_result(arguments.json, found.data, found.text, indent=2)
+    return 0 if found.is_ready else EXIT_NOT_READY
 
 
 def _settings_for(arguments: argparse.Namespace) -> ManagerSettings:
+    if not Path(arguments.config).exists() and Path(arguments.agent_config).exists():
+        raise InvalidInputError(
+            "tiers that run as Slurm jobs",
+            "services",
+            "use systemctl stop or start with llama-head or llama-router on the tier's host",
+        )
     settings = read_settings(arguments.config)
     known = [spec.name for spec in settings.tiers]
     for name in arguments.tier:
@@ -103,9 +95,12 @@ def _permission() -> Iterator[None]:
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Describe C(herdctl tiers)."""
     tiers = commands.add_parser(
-        "tiers", description="Show, stop or start the tiers that run as Slurm jobs (on the controller)."
+        "tiers",
+        description="Show the tiers, and stop or start those that run as Slurm jobs (on the controller, or on the "
+        "gateway's host). Exit status: 0 every enabled tier is ready, 2 configuration error, 3 a tier is not ready.",
     )
     tiers.add_argument("--config", default=DEFAULT_PATH, help="configuration file (default: %(default)s)")
+    tiers.add_argument("--agent-config", default=AGENT_PATH, help="the agent's, without Slurm (default: %(default)s)")
     tiers.add_argument("--json", action="store_true", help="print JSON")
     tiers.set_defaults(run=show_command)
     what = tiers.add_subparsers(dest="what")

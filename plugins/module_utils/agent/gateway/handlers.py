@@ -57,9 +57,7 @@ class Gateway:
         self.state = GatewayState(settings)
         self.metrics = GatewayMetrics(settings.config.tiers)
         self.access_log = AccessLog(settings.access_log)
-        self.engines = EngineClient(
-            settings.connect_timeout, settings.read_timeout, engine_key=lambda: self.state.engine_key
-        )
+        self.engines = EngineClient(settings.connect_timeout, settings.read_timeout, engine_key=self.state.engine_key)
         self._memory = MemoryBudget(settings.body_memory, settings.config.retry_after)
         self._limiter = KeyLimiter()
         self._queue = EngineQueue(settings.queue_timeout, settings.config.retry_after)

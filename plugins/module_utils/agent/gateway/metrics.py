@@ -14,7 +14,7 @@ from ...core.engine.throughput import RATES, EngineLoad
 from ...core.gateway.event_stream import Tokens
 from ...core.gateway.quantile import quantile
 from ...core.gateway.status.history import TierHistory
-from ...core.gateway.tiers import STATES
+from ...core.slurm.tier_status import STATES
 from .exchange import Exchange
 
 with suppress(ImportError):

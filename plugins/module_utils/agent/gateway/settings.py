@@ -27,6 +27,8 @@ class GatewaySettings:
     """The settings of the gateway.
 
     :ivar tier_status: file of the tier manager's status.
+    :ivar registry: folder of the endpoint registry; None where no job registers.
+    :ivar engine_keys: file with the key of a tier's engine, by tier.
     :ivar engine_hosts: addresses of the inventory's nodes. Requests are sent to no other.
     :ivar max_body: bytes of the largest request body.
     :ivar body_memory: bytes of all request bodies that are held at the same time.
@@ -43,8 +45,8 @@ class GatewaySettings:
     keys: Path
     revoked: Path
     tier_status: Path
-    registry: Path
-    engine_key: Path
+    registry: Path | None
+    engine_keys: Mapping[str, Path]
     engine_hosts: frozenset[str]
     max_body: int
     body_memory: int
@@ -91,8 +93,8 @@ def _parse(data: Any) -> GatewaySettings:
         keys=Path(data["keys"]),
         revoked=Path(data["revoked"]),
         tier_status=Path(data["tier_status"]),
-        registry=Path(data["registry"]),
-        engine_key=Path(data["engine_key"]),
+        registry=Path(data["registry"]) if data["registry"] else None,
+        engine_keys={str(tier["name"]): Path(tier["engine_key"]) for tier in data["tiers"]},
         engine_hosts=frozenset(map(str, data["engine_hosts"])),
         max_body=values.whole(data, "max_body", 1, 1 << 40, _REMEDY),
         body_memory=values.whole(data, "body_memory", 1, 1 << 40, _REMEDY),

@@ -125,7 +125,7 @@ class TierStatusReader:
         self._file: WatchedFile[tier_status.StatusReport | None] = WatchedFile(
             settings.tier_status, tier_status.read, None
         )
-        self._registry = RegistryReader(settings.registry, settings.config.tiers)
+        self._registry = RegistryReader(settings.registry, settings.config.tiers) if settings.registry else None
         self._checked, self._statuses = 0.0, dict[str, TierStatus]()
         self.tiers: Mapping[str, tier_status.TierReport] = {}
         self.is_silent = False
@@ -138,19 +138,24 @@ class TierStatusReader:
         report = self._file.value
         if report is None or abs(wall - report.written) > tier_status.LIFE_S / 2:
             # Start the thread early: its result must be there when the file is too old.
-            self._registry.endpoints()
+            self._endpoints()
         is_silent = report is None or bool(report.age_problem(wall))
         if is_silent != self.is_silent:
             self.is_silent = is_silent
-            log("the tier manager is silent: using the registry" if is_silent else "the tier manager is back")
+            instead = ": using the registry" if self._registry is not None else ""
+            log(f"the tier manager is silent{instead}" if is_silent else "the tier manager is back")
         if report is None or is_silent:
             self._checked = 0.0
-            self.tiers = tiers.from_registry(self._registry.endpoints(), self._names)
+            self.tiers = tiers.from_registry(self._endpoints(), self._names)
         else:
             self._checked = wall
             self.tiers = report.tiers
         self._statuses = {name: tiers.status_of(tier, self._hosts) for name, tier in self.tiers.items()}
         return self._statuses
+
+    def _endpoints(self) -> endpoint_registry.Registry:
+        """Return the content of the registry; empty where no job registers."""
+        return self._registry.endpoints() if self._registry is not None else endpoint_registry.Registry()
 
 
 class UserKeyReader:
@@ -193,7 +198,6 @@ class GatewayState:
     """All that the gateway reads, and the router that uses it.
 
     :ivar keys: the user keys; None until they are known.
-    :ivar engine_key: the key that engines accept.
     """
 
     def __init__(self, settings: GatewaySettings) -> None:
@@ -202,7 +206,10 @@ class GatewayState:
         self.keys: user_keys.UserKeys | None = None
         self._keys = UserKeyReader(settings)
         self._tiers = TierStatusReader(settings)
-        self._engine_key: WatchedFile[str] = WatchedFile(settings.engine_key, _first_line, "")
+        self._key_files: dict[Path, WatchedFile[str]] = {
+            path: WatchedFile(path, _first_line, "") for path in settings.engine_keys.values()
+        }
+        self._tier_of: dict[str, str] = {}
         self._refreshed = -FRESH_S
 
     @property
@@ -215,10 +222,10 @@ class GatewayState:
         """Return whether the tier manager is silent."""
         return self._tiers.is_silent
 
-    @property
-    def engine_key(self) -> str:
-        """Return the key that engines accept."""
-        return self._engine_key.value
+    def engine_key(self, endpoint: str) -> str:
+        """Return the key that the engine of an endpoint accepts; empty for an endpoint that was never ready."""
+        path = self.settings.engine_keys.get(self._tier_of.get(endpoint, ""))
+        return self._key_files[path].value if path is not None else ""
 
     def slots_of(self, endpoint: str) -> int:
         """Return the slots of an engine; 0 if they are unknown."""
@@ -242,9 +249,12 @@ class GatewayState:
             return
         self._refreshed = now
         self.keys = self._keys.refresh()
-        self._engine_key.refresh()
+        for file in self._key_files.values():
+            file.refresh()
         before = {name: (tier.state, tier.endpoint) for name, tier in self.router.status.items()}
         self.router.status = self._tiers.refresh()
+        # An engine keeps its key while its last responses end, so endpoints of the inventory's hosts are not forgotten.
+        self._tier_of.update({tier.endpoint: name for name, tier in self.router.status.items() if tier.endpoint})
         for name, tier in self.router.status.items():
             if before and before.get(name) != (tier.state, tier.endpoint):
                 log(f"tier {name}: {tier.state} {tier.endpoint} {'' if tier.is_ready else tier.reason}".rstrip())

@@ -186,7 +186,7 @@ class EngineClient:
     :ivar exchanges: all exchanges that run at present.
     """
 
-    def __init__(self, connect_timeout: float, read_timeout: float, engine_key: Callable[[], str]) -> None:
+    def __init__(self, connect_timeout: float, read_timeout: float, engine_key: Callable[[str], str]) -> None:
         self._read_timeout, self._engine_key = read_timeout, engine_key
         self.exchanges: set[UpstreamExchange] = set()
         self._session = aiohttp.ClientSession(
@@ -212,8 +212,12 @@ class EngineClient:
         :raises UpstreamFailedError: if the engine failed.
         """
         exchange = UpstreamExchange(endpoint)
-        given = {**headers, "Authorization": f"Bearer {self._engine_key()}", "Content-Type": request.content_type}
-        given["Content-Length"] = str(request.size)
+        given = {
+            **headers,
+            "Authorization": f"Bearer {self._engine_key(endpoint)}",
+            "Content-Type": request.content_type,
+            "Content-Length": str(request.size),
+        }
         _exchange.set(exchange)
         self.exchanges.add(exchange)
         response = None
@@ -241,7 +245,7 @@ class EngineClient:
                 asyncio.timeout(timeout),
                 self._session.get(
                     f"http://{endpoint}{path}",
-                    headers={"Authorization": f"Bearer {self._engine_key()}"},
+                    headers={"Authorization": f"Bearer {self._engine_key(endpoint)}"},
                     allow_redirects=False,
                 ) as response,
             ):

@@ -32,6 +32,7 @@ from .engine_poller import TICK_S, EnginePoller
 from .router_monitor import Actions, RouterMonitor
 from .settings import DEFAULT_PATH, HEAD_UNIT, ROUTER_UNIT, WORKER_UNIT, OperatorFlags, Settings, read_settings
 from .supervised_engine import SupervisedEngine, service_fields
+from .tier_publisher import TierPublisher
 
 
 class Agent:
@@ -177,6 +178,8 @@ class Agent:
             threading.Thread(target=work, daemon=True).start()
         self.engine.begin()
         self.disks.start()
+        if self.settings.tiers:
+            TierPublisher(self.settings).start()
         self.tick()
         notify("READY=1")
         log(f"watching {self.settings.node}, heartbeat at {self.settings.address}:{self.settings.port}")

@@ -90,6 +90,10 @@ class Followers:
             self._seen[name] = (at, replace(observation, at=at))
             time.sleep(EVERY_S)
 
+    def have_asked(self) -> bool:
+        """Return whether each node has been asked once."""
+        return all(name in self._seen for name, _address in self._followed)
+
     def observations(self, names: Collection[str], now: float) -> dict[str, PeerObservation]:
         """Return the last result of each of these nodes."""
         found = {}

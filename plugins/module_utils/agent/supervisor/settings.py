@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...core.gateway import service_status
 from ...core.host import disk_space
 from ...core.supervision.heartbeat import Hold
 from ...core.supervision.limits import RecoveryLimits
@@ -29,6 +30,7 @@ class Settings:
     """The agent's configuration.
 
     :param peers: fabric addresses of all nodes by name, including this one.
+    :param tiers: tiers behind the gateway on this host, whose status the agent publishes.
     """
 
     node: str
@@ -40,6 +42,7 @@ class Settings:
     limits: RecoveryLimits
     disks: Sequence[str]
     disk_limits: disk_space.DiskLimits
+    tiers: Sequence[service_status.ServiceTier] = ()
 
 
 def _parse(data: Any) -> Settings:
@@ -62,6 +65,7 @@ def _parse(data: Any) -> Settings:
         limits=limits,
         disks=tuple(map(str, disks["paths"])),
         disk_limits=disk_space.DiskLimits(**disk_limits),
+        tiers=tuple(map(service_status.from_data, data.get("tiers", ()))),
     )
 
 

@@ -10,11 +10,7 @@ from dataclasses import dataclass
 
 from ..slurm import tier_status
 from ..slurm.endpoint_registry import Registry
-from ..slurm.tier_status import DRAINING, LOADING, READY
-
-UNKNOWN = "unknown"
-#: All states of a tier.
-STATES = (*tier_status.STATES, UNKNOWN)
+from ..slurm.tier_status import DRAINING, LOADING, READY, UNKNOWN
 
 
 @dataclass(frozen=True)

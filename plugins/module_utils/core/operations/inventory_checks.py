@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..gateway import service_tiers
 from ..host.paths import is_system
 from ..host.platforms import PLATFORMS, el8_core_problem
 from ..models import lock as model_lock
@@ -61,6 +62,7 @@ def problems(inventory: Inventory, ansible_version: str) -> list[str]:
         *_fabric(inventory),
         *_ports(inventory),
         *_model(inventory),
+        *service_tiers.problems(inventory.groups, inventory.hosts),
         *_platforms(inventory, ansible_version),
     ]
 
@@ -117,10 +119,15 @@ def _groups(inventory: Inventory) -> Iterator[str]:
             f"host {host}: expected a head or a worker, found it in both groups head_server and rpc_worker: "
             f"the head uses its own GPU without a worker; take it out of rpc_worker."
         )
-    needed_by = {
-        "node": ("head_server", "rpc_worker", "llama_build", "model_store", "fast_router"),
+    needed_by: dict[str, tuple[str, ...]] = {
+        "node": ("head_server", "rpc_worker", "llama_build", "model_store", "fast_router", "gateway"),
         "llama_release": ("head_server", "rpc_worker", "fast_router"),
-        "node_agent": ("head_server",),
+        # The agents report the state of the tiers to the one on the gateway's host.
+        "node_agent": (
+            "head_server",
+            "gateway",
+            *(["rpc_worker", "fast_router"] if inventory.group("gateway") else []),
+        ),
         "model_store": ("head_server",),
         "toolchain": ("llama_build",),
     }
@@ -164,7 +171,7 @@ def _prefix(inventory: Inventory) -> Iterator[str]:
 def _fabric(inventory: Inventory) -> Iterator[str]:
     owners: dict[str, str] = {}
     for host in dict.fromkeys(
-        [*inventory.group("head_server"), *inventory.group("rpc_worker"), *inventory.group("llama_release")]
+        host for group in ("head_server", "rpc_worker", "llama_release", "gateway") for host in inventory.group(group)
     ):
         address = inventory.hosts[host].get("herd_fabric_address")
         if not address:

@@ -4,7 +4,8 @@
 """The status of all tiers, which the tier manager publishes for the gateway, the status page and operators.
 
 It is one file on the controller. The manager writes it whole and in one step, on each change and every two seconds. It
-is valid for ten seconds. Then readers use the registry, and report that the manager is silent.
+is valid for ten seconds. Then readers use the registry, and report that the manager is silent. Where the tiers are
+services, the agent on the gateway's host is their manager, and there is no registry.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from .endpoint_registry import Endpoint
 SCHEMA = 1
 READY, LOADING, DRAINING = endpoint_registry.READY, endpoint_registry.LOADING, endpoint_registry.DRAINING
 PENDING, PREEMPTED, BACKING_OFF, STOPPED = "pending", "preempted", "backing-off", "stopped"
-STATES = (READY, LOADING, DRAINING, PENDING, PREEMPTED, BACKING_OFF, STOPPED)
+UNKNOWN = "unknown"
+STATES = (READY, LOADING, DRAINING, PENDING, PREEMPTED, BACKING_OFF, STOPPED, UNKNOWN)
 #: Seconds between two writes, and seconds after which a status is no longer valid.
 EVERY_S, LIFE_S = 2.0, 10.0
 #: Seconds after which a client may try again, where nothing better is known.
@@ -36,6 +38,7 @@ _COLUMNS = ("tier", "state", "job", "where", "models", "since", "back", "why")
 class TierReport:
     """Status of one tier.
 
+    :param state: C(unknown) only of a tier whose engine is a service: its host does not answer.
     :param reason: reason for people, without a full stop.
     :param retry_after_s: seconds after which a client may try again.
     :param expected: when it is expected back, in seconds since 1970; None if unknown.
@@ -171,10 +174,13 @@ def _row(name: str, tier: TierReport, wall: float) -> dict[str, str | None]:
     }
 
 
-def table(view: StatusReport, wall: float) -> str:
-    """Format the status for people: a line for each tier, then advice and problems."""
+def table(view: StatusReport, wall: float, unit: str = "herd-tiers") -> str:
+    """Format the status for people: a line for each tier, then advice and problems.
+
+    :param unit: the unit that writes the status.
+    """
     lines = [text_table([_row(name, tier, wall) for name, tier in view.tiers.items()], _COLUMNS)]
     lines += [f"{name}: {tier.advice}." for name, tier in view.tiers.items() if tier.advice]
     if old := view.age_problem(wall):
-        lines.append(f"This is old: {old} (systemctl status herd-tiers).")
+        lines.append(f"This is old: {old} (systemctl status {unit}).")
     return "\n".join([*lines, *view.problems])

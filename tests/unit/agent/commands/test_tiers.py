@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.agent.conftest import run_herdctl
 from tests.unit.agent.slurm.tier_manager import Home, homes, wait_for
 
 
@@ -77,3 +78,17 @@ def test_interval_of_reads_outside_its_range_is_refused(home: Home, every: int) 
     done = home.tiers("manage")
     assert done.returncode != 0
     assert f"every is {every} seconds; it must be above 0 and at most 60" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("command", ["status", "watch"])
+def test_commands_of_the_documents_show_the_tiers_on_the_controller(home: Home, herdctl: Path, command: str) -> None:
+    home.slurm.queue(("12", "RUNNING", "None"))
+    home.begin()
+    wait_for("the job", lambda: home.tier()["job_id"] == "12")
+    options = ["--config", str(home.folder / "none.json"), "--tiers-config", str(home.config)]
+    done = run_herdctl(herdctl, command, *options)
+    assert done.stdout.splitlines()[0].split()[:3] == ["TIER", "STATE", "JOB"]
+    assert " 12 " in done.stdout
+    # The tier's engine is not registered, so it is not ready.
+    assert done.returncode == 1
+    assert json.loads(run_herdctl(herdctl, command, *options, "--json").stdout)["tiers"]["fast"]["job_id"] == "12"

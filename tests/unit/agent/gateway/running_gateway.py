@@ -157,14 +157,13 @@ def settings_data(root: Path, **more: Any) -> dict[str, Any]:
     ]
     return {
         "schema": 1,
-        "tiers": tiers,
+        "tiers": [{"engine_key": f"{root}/engine-key", **tier} for tier in tiers],
         "limits": {"default": {"requests_per_minute": 0, "burst": 1, "concurrency": 0}},
         "tasks": {"schema": 1, "types": {}, "default": None},
         "keys": f"{root}/keys.json",
         "revoked": f"{root}/revoked.json",
         "tier_status": f"{root}/tiers.json",
         "registry": f"{root}/endpoints",
-        "engine_key": f"{root}/engine-key",
         "engine_hosts": ["127.0.0.1"],
         "max_body": 4 << 20,
         "body_memory": 16 << 20,

@@ -59,6 +59,27 @@ def test_a_valid_inventory_has_no_problems() -> None:
     assert found(*good()) == []
 
 
+def test_a_gateway_needs_agents_on_its_host_and_on_those_of_its_tiers() -> None:
+    groups, hosts = good()
+    groups.update(fast_router=["node3"], gateway=["node2"])
+    for number, facts in enumerate(hosts.values(), start=1):
+        facts.update(
+            ansible_host=f"10.0.0.3{number}",
+            fast_router_models={"m": {}},
+            herd_tiers=[
+                {"name": "reasoning", "kind": "distributed", "host": "node1", "gateway_port": 8081},
+                {"name": "fast", "kind": "router", "host": "node3", "gateway_port": 8080},
+            ],
+        )
+    assert found(groups, hosts) == []
+    groups["node_agent"] = ["node1"]
+    lacking = [problem.partition(":")[0] for problem in found(groups, hosts)]
+    assert lacking == ["host node2", "host node2", "host node3", "host node3"]
+    groups["node_agent"] = groups["node"]
+    hosts["node2"]["herd_tiers"] = []
+    assert "fact herd_tiers: expected a list of the tiers behind the gateway on node2" in found(groups, hosts)[0]
+
+
 def test_a_router_needs_a_release_on_its_host() -> None:
     groups, hosts = good()
     groups["fast_router"] = ["node3"]
