@@ -23,6 +23,8 @@ _PATTERNS: Mapping[str, int] = {
 }  # fmt: skip
 # The engine reads the layers with a window only from the files of these architectures and of those above.
 _LISTED_WINDOWS = frozenset(("gemma4", "granite_swa", "dots3note", "maple", "mimo2", "spark2_5", "step35"))
+# Every layer with attention has the window of the file. Releases up to b7836 ignore it (placement/kv_cache.py).
+_ALL_WINDOWED = frozenset(("lfm2",))
 _DENSE_FIRST = frozenset(("smallthinker", "cohere2moe", "laguna"))
 # The engine uses the window only in models of this many layers.
 _WINDOWED_DEPTHS: Mapping[str, int] = {"exaone4": 64}
@@ -73,7 +75,8 @@ def window_length(keys: Keys) -> int:
     if name in _FIXED_WINDOWS and keys.get("attention.sliding_window") != 0:
         return _FIXED_WINDOWS[name]
     found = keys.number("attention.sliding_window", _DEFAULT_WINDOWS.get(name, 0))
-    if name in _PATTERNS or (name in _LISTED_WINDOWS and keys.get("attention.sliding_window_pattern") is not None):
+    is_listed = name in _LISTED_WINDOWS and keys.get("attention.sliding_window_pattern") is not None
+    if name in _PATTERNS or name in _ALL_WINDOWED or is_listed:
         return found
     # The engine may ignore the window of an architecture that is not in the table. No window is the upper bound.
     return 0
@@ -82,6 +85,8 @@ def window_length(keys: Keys) -> int:
 def _has_window(keys: Keys, layer: int, trunk: int) -> bool:
     if not window_length(keys) or layer >= trunk:
         return False
+    if keys.architecture in _ALL_WINDOWED:
+        return True
     pattern = keys.get("attention.sliding_window_pattern")
     if isinstance(pattern, tuple):
         return bool(pattern[layer]) if layer < len(pattern) else False

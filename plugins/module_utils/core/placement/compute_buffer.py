@@ -220,6 +220,8 @@ def _followed(
     # The slots share the micro-batch equally.
     tokens = -(-settings.tokens // settings.slots) * settings.slots
     cells = mask_cells(metadata, metadata.layers, settings, rules)
+    # Hybrid models with windows have no matrix for a rotation (build_inp_mem_hybrid_iswa).
+    is_rotated = not (metadata.recurrent and any(layer.window for layer in metadata.layers))
     run = Run(
         tokens=tokens,
         outputs=tokens if rules.reserves_logits else min(settings.outputs, tokens),
@@ -228,8 +230,8 @@ def _followed(
         cells=(cells.get(False, 0), cells.get(True, 0)),
         flash=flash,
         old=rules.float_masks,
-        rotates_keys=_rotates(settings.type_k, rules),
-        rotates_values=_rotates(settings.type_v, rules),
+        rotates_keys=is_rotated and _rotates(settings.type_k, rules),
+        rotates_values=is_rotated and _rotates(settings.type_v, rules),
         cache_type=settings.type_k,
     )
     return device_graph.buffer_bytes(metadata, run, place, copies, alignment)

@@ -9,7 +9,7 @@ unless the cache is unified. A windowed layer gets only the window and one micro
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..engine.flags.values import CACHE_TYPES as NAMES
 from ..errors import InvalidInputError
@@ -23,6 +23,9 @@ _BY_NAME = {found.name: found for found in TYPES.values()}
 CACHE_TYPES = {name: (_BY_NAME[name].block, _BY_NAME[name].bytes) for name in NAMES}
 #: Bytes of one element, to compare types.
 BYTES_PER_ELEMENT = {name: size / block for name, (block, size) in CACHE_TYPES.items()}
+
+#: Architectures whose windows releases up to b7836 ignore.
+_NEWER_WINDOWS = frozenset(("lfm2",))
 
 
 def row_bytes(cache_type: str, elements: int) -> int:
@@ -81,6 +84,14 @@ class CacheSettings:
         if not window or self.full_window:
             return self.cells
         return padded(min(self.cells, window * (self.slots if self.unified else 1) + self.tokens), BLOCK)
+
+
+def with_windows_of(metadata: ModelMetadata, is_older: bool) -> ModelMetadata:
+    """Return the metadata with the windows that a release uses: older ones ignore those of some architectures."""
+    if not is_older or metadata.architecture not in _NEWER_WINDOWS:
+        return metadata
+    layers = tuple(replace(layer, window=False) for layer in metadata.layers)
+    return replace(metadata, layers=layers, cells_window=0)
 
 
 def layer_cells(metadata: ModelMetadata, layer: LayerMetadata, settings: CacheSettings, has_bug: bool = False) -> int:

@@ -28,7 +28,7 @@ from .compute_buffer import NEW, OLD, ComputeBufferRules
 from .further_files import FurtherFiles
 from .graph.architectures import LAYERS
 from .graph.device_graph import GraphPart
-from .kv_cache import CacheSettings, cache_bytes, state_bytes
+from .kv_cache import CacheSettings, cache_bytes, state_bytes, with_windows_of
 
 MIB = 1 << 20
 # Layers on either side that decide which work of its neighbours a device computes.
@@ -164,7 +164,7 @@ class Planner:
         self, metadata: ModelMetadata, request: PlacementRequest, group: PlacementGroup, rules: ComputeBufferRules
     ) -> None:
         require_holders(group.holders)
-        self.metadata = metadata
+        self.metadata = metadata = with_windows_of(metadata, compute_buffer.is_older(rules.release))
         self.request = request
         self.group = group
         self.rules = rules

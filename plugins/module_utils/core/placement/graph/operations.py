@@ -158,7 +158,8 @@ class Blocks:
         if turns_values:
             value = self._rotate(value, _ROTATION, f"value {suffix}")
         # Models with windowed layers are built in another order.
-        for tensor in (query, key, value) if self.metadata.architecture in _WINDOWED else (query, value, key):
+        is_windowed = layer.window or self.metadata.architecture in _WINDOWED
+        for tensor in (query, key, value) if is_windowed else (query, value, key):
             graph.expand(tensor)
         keys, values = self.kept(), self.kept()
         self._keep(key, keys, self.input(f"keys {suffix}", (run.tokens,), _LONG))
