@@ -108,7 +108,7 @@ def errors_of(header: Header) -> Iterator[InvalidInputError]:
     if beside:
         yield InvalidInputError("a model for answers", beside, "choose a language model's file")
         return
-    error = _architecture_error(header.metadata.get("general.architecture"))
+    error = architecture_error(header.metadata.get("general.architecture"))
     if error:
         yield error
         return
@@ -121,7 +121,8 @@ def errors_of(header: Header) -> Iterator[InvalidInputError]:
     yield from _tensor_errors(header, architecture)
 
 
-def _architecture_error(value: object) -> InvalidInputError | None:
+def architecture_error(value: object) -> InvalidInputError | None:
+    """Return the error of a name that cannot be an architecture's; None without one."""
     if value is None or value == "":
         return InvalidInputError("a GGUF file with general.architecture", "none", "choose a language model's file")
     if not isinstance(value, str) or not _ARCHITECTURE.fullmatch(value):

@@ -19,7 +19,6 @@ from ..errors import InvalidInputError
 MAX_LAYERS = 512
 MAX_EXPERTS = 1024
 _DIMENSION = 1 << 20
-_TOKENS = (1 << 31) - 1
 _SHOWN = 60
 REMEDY = "choose a file that the engine can read, or convert the model again"
 
@@ -37,7 +36,23 @@ class KeyRange:
     by_layer: bool = False
     flags: bool = False
 
+    def holds(self, value: object) -> bool:
+        """Return whether a value is a whole number in this range."""
+        if not isinstance(value, int) or (isinstance(value, bool) and not self.flags):
+            return False
+        return self.least <= value <= self.most
 
+    def error(self, name: str, short: str, value: object, remedy: str) -> InvalidInputError:
+        """Return the error of a value that is not in this range."""
+        text = repr(value)
+        return InvalidInputError(
+            f"{name} as a whole number from {self.least} to {self.most}",
+            f"{short} of {text if len(text) < _SHOWN else text[:_SHOWN] + '…'}",
+            remedy,
+        )
+
+
+TOKENS = KeyRange(0, (1 << 31) - 1)
 _LAYERS = KeyRange(0, MAX_LAYERS)
 _HEADS = KeyRange(0, 1 << 16, by_layer=True)
 _WIDTH = KeyRange(0, 1 << 24, by_layer=True)
@@ -46,7 +61,7 @@ _EXPERTS = KeyRange(0, MAX_EXPERTS)
 #: Keys without the architecture's name. A number that is not listed has the range of KeyRange().
 KEYS: Mapping[str, KeyRange] = {
     "block_count": KeyRange(1, MAX_LAYERS),
-    "context_length": KeyRange(0, _TOKENS),
+    "context_length": TOKENS,
     "embedding_length": KeyRange(1),
     "feed_forward_length": _WIDTH,
     "leading_dense_block_count": _LAYERS,
@@ -62,12 +77,12 @@ KEYS: Mapping[str, KeyRange] = {
     "attention.value_length_swa": _OF_HEAD,
     "attention.kv_lora_rank": _OF_HEAD,
     "attention.q_lora_rank": _OF_HEAD,
-    "attention.sliding_window": KeyRange(0, _TOKENS),
+    "attention.sliding_window": TOKENS,
     "attention.sliding_window_pattern": KeyRange(0, MAX_LAYERS, by_layer=True, flags=True),
     "attention.shared_kv_layers": _LAYERS,
     "attention.indexer.head_count": KeyRange(0, 1 << 16),
     "attention.indexer.key_length": _OF_HEAD,
-    "attention.indexer.top_k": KeyRange(0, _TOKENS),
+    "attention.indexer.top_k": TOKENS,
     "rope.dimension_count": _OF_HEAD,
     "expert_count": _EXPERTS,
     "expert_used_count": KeyRange(0, MAX_EXPERTS, by_layer=True),
@@ -91,9 +106,7 @@ FRACTIONS = ("expert_weights_scale", "embedding_scale")
 def whole_number(architecture: str, key: str, value: object) -> int:
     """Return a value if it is a whole number in the range of its key."""
     limits = KEYS.get(key, KeyRange())
-    if not isinstance(value, int) or (isinstance(value, bool) and not limits.flags):
-        raise refused(architecture, key, value)
-    if not limits.least <= value <= limits.most:
+    if not isinstance(value, int) or not limits.holds(value):
         raise refused(architecture, key, value)
     return int(value)
 
@@ -101,12 +114,7 @@ def whole_number(architecture: str, key: str, value: object) -> int:
 def refused(architecture: str, key: str, value: object) -> InvalidInputError:
     """Return the error of a value that is not in the range of its key."""
     limits = KEYS.get(key, KeyRange())
-    text = repr(value)
-    return InvalidInputError(
-        f"{architecture}.{key} in the file's header as a whole number from {limits.least} to {limits.most}",
-        f"{key} of {text if len(text) < _SHOWN else text[:_SHOWN] + '…'}",
-        REMEDY,
-    )
+    return limits.error(f"{architecture}.{key} in the file's header", key, value, REMEDY)
 
 
 def check(architecture: str, key: str, value: object, layers: int, kind: str = "") -> None:

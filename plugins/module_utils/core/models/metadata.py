@@ -15,9 +15,10 @@ from itertools import groupby
 from typing import Any
 
 from ..errors import InvalidInputError
-from . import header_check, layer_kinds
+from . import header_check, header_keys, layer_kinds
 from .gguf import Header, Tensor
 from .gguf_types import padded
+from .header_keys import MAX_LAYERS, KeyRange
 from .layer_kinds import Keys
 
 #: Alignment of tensors in the engine's buffers, in bytes; CUDA's is coarser.
@@ -31,6 +32,37 @@ _UNQUANTISED = ("f32", "f16", "bf16", "f64", "i8", "i16", "i32", "i64")
 _FIRST_LAYER = ("per_layer_model_proj", "per_layer_proj_norm", "token_embd_norm", "hrm.")
 # Tensors that are looked up for each token by the head's CPU, and stay there.
 _INPUTS = ("token_embd.weight", "position_embd.weight", "token_types.weight", "per_layer_token_embd.weight")
+
+_WRITE_AGAIN = "write it again with playbooks/lock_models.yml"
+# The ranges of numbers that no key of a header holds; empty for bytes and elements.
+_RANGES: Mapping[str, KeyRange] = {
+    "": KeyRange(0, (1 << 63) - 1), "tokens": header_keys.TOKENS, "detail": KeyRange(),
+}  # fmt: skip
+# The key of a header, or the name above, whose range a number has.
+_NUMBERS: Mapping[str, str] = {
+    "width": "embedding_length", "vocabulary": "tokens", "context": "context_length", "experts": "expert_count",
+    "cells_window": "attention.sliding_window", "file_size": "", "parameters": "", "output": "", "output_cuda": "",
+    "shared": "", "shared_cuda": "", "local": "", "header": "", "largest": "", "matrix": "",
+}  # fmt: skip
+_LAYER_NUMBERS: Mapping[str, str] = {
+    "weights": "", "weights_cuda": "", "expert_weights": "", "state": "", "heads": "attention.head_count",
+    "kv_heads": "attention.head_count_kv", "key": "attention.key_length", "value": "attention.value_length",
+    "inner": "feed_forward_length", "expert_inner": "expert_feed_forward_length", "shared_inner": "feed_forward_length",
+    "experts_used": "expert_used_count", "indexer": "attention.indexer.key_length",
+    "indexer_value": "attention.value_length",
+}  # fmt: skip
+_LATENT: Mapping[str, str] = {
+    "heads": "attention.head_count", "rank": "attention.kv_lora_rank", "key": "attention.key_length",
+    "value": "attention.value_length", "rope": "rope.dimension_count", "compressed": "detail",
+}  # fmt: skip
+_SHORT: Mapping[str, str] = {"conv": "ssm.conv_kernel", "inner": "ssm.inner_size"}
+_RECURRENT: Mapping[str, str] = {
+    **_SHORT, "state": "ssm.state_size", "groups": "ssm.group_count", "rank": "ssm.time_step_rank",
+}  # fmt: skip
+_DETAILS: Mapping[str, str] = {
+    "deepstack": "n_deepstack_layers", "index_heads": "attention.indexer.head_count",
+    "query_rank": "attention.q_lora_rank", "expert_groups": "expert_group_count",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -135,14 +167,57 @@ def from_data(data: Mapping[str, Any]) -> ModelMetadata:
     try:
         given = dict(data)
         kinds = [LayerMetadata(**kind) for kind in given.pop("kinds")]
-        given["layers"] = tuple(kinds[number] for number in _unroll(str(given["layers"])))
-        return ModelMetadata(**given)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+        given["layers"] = tuple(kinds[number] for number in _unroll(str(given["layers"]), len(kinds)))
+        found = ModelMetadata(**given)
+        _check(found, kinds)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InvalidInputError(
-            "a model's metadata as lock_models.yml writes it",
-            f"{type(error).__name__}: {error}",
-            "write it again with playbooks/lock_models.yml",
+            "a model's metadata as lock_models.yml writes it", f"{type(error).__name__}: {error}", _WRITE_AGAIN
         ) from error
+    return found
+
+
+def _check(found: ModelMetadata, kinds: Sequence[LayerMetadata]) -> None:
+    """Check types and ranges as those of a header."""
+    for name in ("architecture", "name", "quantisation", "purpose"):
+        if not isinstance(getattr(found, name), str):
+            raise InvalidInputError(f"{name} in the model's metadata as text", repr(getattr(found, name)), _WRITE_AGAIN)
+    error = header_check.architecture_error(found.architecture)
+    if error:
+        raise error
+    _check_numbers(found, vars(found), _NUMBERS)
+    for kind in kinds:
+        _check_numbers(found, vars(kind), _LAYER_NUMBERS)
+        for flag in ("window", "loaded", "shares_cache"):
+            if not isinstance(getattr(kind, flag), bool):
+                raise InvalidInputError(
+                    f"{flag} in the model's metadata as true or false", repr(getattr(kind, flag)), _WRITE_AGAIN
+                )
+        if kind.heads and kind.kv_heads and kind.heads % kind.kv_heads:
+            raise InvalidInputError(
+                f"kv_heads in the model's metadata to divide the heads {kind.heads}",
+                f"kv_heads of {kind.kv_heads}",
+                _WRITE_AGAIN,
+            )
+    recurrent = _SHORT if set(found.recurrent or ()) == set(_SHORT) else _RECURRENT
+    for group, keys in ((found.latent, _LATENT), (found.recurrent, recurrent)):
+        if group:
+            _check_numbers(found, group, {**dict.fromkeys(group, "detail"), **keys})
+    for name, value in (found.details or {}).items():
+        _check_number(found, name, _DETAILS.get(name, "detail"), value)
+
+
+def _check_numbers(found: ModelMetadata, values: Mapping[str, Any], keys: Mapping[str, str]) -> None:
+    for name, key in keys.items():
+        _check_number(found, name, key, values[name])
+
+
+def _check_number(found: ModelMetadata, name: str, key: str, value: object) -> None:
+    """Check one number by its range."""
+    limits = _RANGES.get(key) or header_keys.KEYS[key]
+    if not limits.holds(value):
+        source = "" if key in _RANGES else f" ({found.architecture}.{key})"
+        raise limits.error(f"{name}{source} in the model's metadata", name, value, _WRITE_AGAIN)
 
 
 def _sparse(layer: LayerMetadata) -> dict[str, Any]:
@@ -156,11 +231,26 @@ def _runs(numbers: Sequence[int]) -> str:
     return " ".join(f"{times}*{number}" if times > 1 else str(number) for number, times in runs)
 
 
-def _unroll(text: str) -> list[int]:
+def _unroll(text: str, kinds: int) -> list[int]:
+    """Read the order of the layers, at most as many as the engine has.
+
+    :param kinds: the number of kinds of layers.
+    """
     found: list[int] = []
-    for run in text.split():
+    for run in text.split(maxsplit=MAX_LAYERS):
         times, _sign, number = run.rpartition("*")
-        found += [int(number)] * int(times or 1)
+        count, kind = int(times or 1), int(number)
+        if not 0 <= kind < kinds:
+            raise InvalidInputError(
+                f"layers in the model's metadata of its {kinds} kinds", f"layers of kind {kind}", _WRITE_AGAIN
+            )
+        if not 0 < count <= MAX_LAYERS - len(found):
+            raise InvalidInputError(
+                f"at most {MAX_LAYERS} layers (block_count) in the model's metadata", f"a run of {count}", _WRITE_AGAIN
+            )
+        found += [kind] * count
+    if not found:
+        raise InvalidInputError("at least one layer in the model's metadata", "none", _WRITE_AGAIN)
     return found
 
 

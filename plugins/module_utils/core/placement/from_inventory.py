@@ -46,7 +46,7 @@ def metadata_in(entry: Mapping[str, Any]) -> ModelMetadata | None:
         return None
     metadata = from_data(data)
     layers = entry.get("layers")
-    if layers and int(layers) != len(metadata.layers):
+    if layers and str(layers) != str(len(metadata.layers)):
         raise InvalidInputError(
             f"the {len(metadata.layers)} layers of the file in the entry {entry.get('name', 'of herd_models')}",
             f"layers: {layers}",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import yaml
@@ -136,3 +137,66 @@ def test_incomplete_header_is_an_error(change: dict[str, Value | None], found: s
 def test_invalid_metadata_is_an_error(data: dict[str, object]) -> None:
     with pytest.raises(InvalidInputError, match=r"lock_models\.yml"):
         from_data(data)
+
+
+def in_inventory(**changes: object) -> dict[str, Any]:
+    return {**metadata_of(header_of(MODELS["llama"])).to_data(), **changes}
+
+
+def with_kind(**changes: object) -> dict[str, Any]:
+    data = in_inventory()
+    return {**data, "kinds": [{**data["kinds"][0], **changes}]}
+
+
+LATENT = dict.fromkeys(("heads", "rank", "key", "value", "rope"), 8)
+WRONG_NUMBERS: dict[str, tuple[dict[str, Any], str]] = {
+    "negative": (with_kind(kv_heads=-1), "kv_heads (llama.attention.head_count_kv) in the model's metadata as a whole"),
+    "too large": (with_kind(heads=1 << 40), "heads (llama.attention.head_count) in the model's metadata as a whole"),
+    "boolean": (with_kind(key=True), "found key of True"),
+    "fraction": (with_kind(inner=1.5), "found inner of 1.5"),
+    "text": (with_kind(weights="8"), "found weights of '8'"),
+    "not a number": (in_inventory(width=float("nan")), "width (llama.embedding_length) in the model's metadata as a"),
+    "infinite": (in_inventory(context=float("inf")), "found context of inf"),
+    "zero": (in_inventory(width=0), "from 1 to 1048576, found width of 0"),
+    "negative bytes": (in_inventory(file_size=-1), "file_size in the model's metadata as a whole number from 0 to"),
+    "none": (in_inventory(output=None), "found output of None"),
+    "a list": (in_inventory(experts=[8]), "found experts of [8]"),
+    "many experts": (in_inventory(experts=1025), "from 0 to 1024, found experts of 1025"),
+    "uneven heads": (with_kind(heads=8, kv_heads=3), "kv_heads in the model's metadata to divide the heads 8"),
+    "number as flag": (with_kind(window=2), "window in the model's metadata as true or false"),
+    "no latent rank": (in_inventory(latent={"heads": 8}), "KeyError: 'rank'"),
+    "latent text": (in_inventory(latent={**LATENT, "compressed": ""}), "compressed in the model's metadata"),
+    "recurrent": (in_inventory(recurrent={"conv": -4, "inner": 8}), "conv (llama.ssm.conv_kernel)"),
+    "unknown recurrent": (in_inventory(recurrent={"conv": 4, "inner": 8, "more": 1}), "KeyError: 'state'"),
+    "details": (in_inventory(details={"streams": -1}), "streams in the model's metadata as a whole number from 0 to"),
+    "details as list": (in_inventory(details=[1]), "AttributeError"),
+    "wide architecture": (in_inventory(architecture="a" * 65), "general.architecture as a word"),
+    "no architecture": (in_inventory(architecture=3), "architecture in the model's metadata as text"),
+    "20000 layers": (in_inventory(layers="20000*0"), "at most 512 layers (block_count) in the model's metadata"),
+    "many runs": (in_inventory(layers="512*0 0"), "at most 512 layers"),
+    "10^12 layers": (in_inventory(layers=f"{10**12}*0"), "at most 512 layers"),
+    "a negative run": (in_inventory(layers="-1*0"), "found a run of -1"),
+    "no layers": (in_inventory(layers=""), "at least one layer"),
+    "layer of no kind": (in_inventory(layers="9*1"), "of its 1 kinds, found layers of kind 1"),
+    "layer before the first kind": (in_inventory(layers="9*-1"), "found layers of kind -1"),
+    "layers as words": (in_inventory(layers="all"), "ValueError"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("data", "words"), WRONG_NUMBERS.values(), ids=WRONG_NUMBERS)
+def test_number_of_the_inventory_is_in_the_range_of_a_headers(data: dict[str, Any], words: str) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        from_data(data)
+    assert words in str(caught.value)
+
+
+def test_inventory_and_header_have_the_same_sentence() -> None:
+    header = header_of(MODELS["llama"])
+    wrong = replace(header, metadata={**header.metadata, "llama.attention.head_count_kv": 1 << 20})
+    with pytest.raises(InvalidInputError) as of_header:
+        metadata_of(wrong)
+    with pytest.raises(InvalidInputError) as of_inventory:
+        from_data(with_kind(kv_heads=1 << 20))
+    limits = "as a whole number from 0 to 65536"
+    assert of_header.value.expected == f"llama.attention.head_count_kv in the file's header {limits}"
+    assert of_inventory.value.expected == f"kv_heads (llama.attention.head_count_kv) in the model's metadata {limits}"
