@@ -24,6 +24,12 @@ from .header_keys import REMEDY
 MOST = 20
 _ARCHITECTURE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _BLOCK = re.compile(r"blk\.([0-9]{1,6})\.(.+)", re.DOTALL)
+#: Prefixes of an encoder and a decoder, each with layers of its own.
+_STACK = re.compile(r"(enc\.|dec\.)?blk\.([0-9]{1,6})\..+", re.DOTALL)
+#: Prefixes of the layers of architectures that have others than one row of C(blk.N).
+_STACKS: Mapping[str, tuple[str, ...]] = {"t5": ("enc.", "dec."), "t5encoder": ("enc.",), "wavtokenizer-dec": ()}
+#: Keys of the width of the embeddings, for architectures whose embedding_length is that of the output.
+_WIDTHS: Mapping[str, str] = {"wavtokenizer-dec": "features_length"}
 _KNOWN_TENSORS = frozenset().union(*TENSORS.values())
 _KNOWN_ARCHITECTURES = frozenset().union(*ARCHITECTURES.values())
 _INDEX = re.compile(r"\.[0-9]+(?=\.|$)")
@@ -33,7 +39,7 @@ _TOWER = re.compile(r"(v|a|mm|mm_model|vision|audio|resampler|v_model)\.")
 _PLAIN_ATTENTION = frozenset((
     "llama", "mistral3", "qwen2", "qwen2moe", "qwen3", "qwen3moe", "gemma", "gemma2", "gemma3", "gpt-oss", "granite",
     "granitemoe", "olmo2", "command-r", "cohere2", "starcoder2", "internlm2", "exaone", "exaone4", "glm4", "glm4moe",
-    "nemotron", "smollm3", "seed_oss", "hunyuan-dense", "ernie4_5", "dots1", "llama4", "stablelm",
+    "nemotron", "smollm3", "seed_oss", "hunyuan-dense", "ernie4_5", "llama4", "stablelm",
 ))  # fmt: skip
 #: Keys without which no plan can be computed, beside those that each release requires of an architecture.
 _NEEDED = ("block_count", "embedding_length")
@@ -236,32 +242,46 @@ def _tensor_errors(header: Header, architecture: str) -> Iterator[InvalidInputEr
 
 
 def _block_errors(header: Header, architecture: str, layers: int) -> Iterator[InvalidInputError]:
-    present: set[int] = set()
+    """Yield layers that the header does not count, or that have no tensors."""
+    stacks = _STACKS.get(architecture, ("",))
+    present: dict[str, set[int]] = {stack: set() for stack in stacks}
     for tensor in header.tensors:
-        block = _BLOCK.fullmatch(tensor.name)
+        block = _STACK.fullmatch(tensor.name)
         if block is None and (tensor.name == "blk" or tensor.name.startswith("blk.")):
             yield InvalidInputError(
                 "names of a layer's tensors as blk.NUMBER.NAME", f"the tensor {tensor.name!r}", REMEDY
             )
             return
         if block:
-            present.add(int(block[1]))
-    if present and max(present) >= layers:
-        yield InvalidInputError(
-            f"tensors of {layers} layers, as {architecture}.block_count of {layers} says",
-            f"tensors of layer blk.{max(present)}",
-            REMEDY,
+            present.setdefault(block[1] or "", set()).add(int(block[2]))
+    for stack, numbers in present.items():
+        count, key = layers, "block_count"
+        if stack == "dec.":
+            key = "decoder_block_count"
+            count = _largest(header, f"{architecture}.{key}", layers)
+        expected = f"tensors of {{}} layers, as {architecture}.{key} of {count} says"
+        if numbers and max(numbers) >= count:
+            yield InvalidInputError(expected.format(count), f"tensors of layer {stack}blk.{max(numbers)}", REMEDY)
+            return
+        trunk = _loaded(header, architecture, count)
+        missing = (
+            layer for layer in range(trunk) if layer not in numbers and not _is_empty(header, architecture, layer)
         )
-        return
-    trunk = layers - _largest(header, f"{architecture}.nextn_predict_layers")
-    for layer in range(trunk):
-        if layer not in present and not _is_empty(header, architecture, layer):
+        for layer in missing:
             yield InvalidInputError(
-                f"tensors of {trunk} layers, as {architecture}.block_count of {layers} says",
-                f"none of layer blk.{layer}",
+                expected.format(trunk),
+                f"none of layer {stack}blk.{layer}",
                 "fetch the whole model, or choose another file",
             )
             return
+
+
+def _loaded(header: Header, architecture: str, layers: int) -> int:
+    """Return the number of layers with tensors that the engine loads."""
+    # All passes through the two stacks of this architecture use the same tensors, and each counts as a layer.
+    if architecture == "hrm_text":
+        return min(layers, 2 * _largest(header, f"{architecture}.hrm.layers_per_stack"))
+    return layers - _largest(header, f"{architecture}.nextn_predict_layers")
 
 
 def _expert_errors(header: Header, architecture: str, layers: int) -> Iterator[InvalidInputError]:
@@ -320,12 +340,13 @@ def _embedding_errors(header: Header, architecture: str, tensors: Mapping[str, T
             "name the model's first shard, or another file",
         )
         return
-    width = _largest(header, f"{architecture}.embedding_length")
+    key = _WIDTHS.get(architecture, "embedding_length")
+    width = _largest(header, f"{architecture}.{key}")
     tokens = header.metadata.get("tokenizer.ggml.tokens")
     count = tokens.length if isinstance(tokens, ArraySummary) else 0
     if len(embeddings.shape) != 2 or embeddings.shape[0] != width or count not in (0, embeddings.shape[1]):
         yield InvalidInputError(
-            f"token_embd.weight of {width} (embedding_length) x {count or 'the number of tokens'} weights",
+            f"token_embd.weight of {width} ({key}) x {count or 'the number of tokens'} weights",
             f"token_embd.weight of {' x '.join(map(str, embeddings.shape))}",
             REMEDY,
         )

@@ -105,8 +105,9 @@ def latent(keys: Keys) -> Mapping[str, int] | None:
         return None
     heads = keys.number("attention.head_count")
     compressed = keys.get("attention.key_length_mla") is not None
-    key = keys.number("attention.key_length_mla" if compressed else "attention.key_length")
-    value = keys.number("attention.value_length_mla" if compressed else "attention.value_length")
+    default = None if compressed else _head_width(keys)
+    key = keys.number("attention.key_length_mla" if compressed else "attention.key_length", default)
+    value = keys.number("attention.value_length_mla" if compressed else "attention.value_length", default)
     rope = keys.number("rope.dimension_count", 0)
     return {
         "heads": heads, "rank": rank, "key": key, "value": value, "rope": rope, "compressed": int(compressed),

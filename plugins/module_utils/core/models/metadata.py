@@ -9,6 +9,7 @@ for an inventory: equal layers are written once.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import groupby
@@ -26,6 +27,8 @@ PADDING = 32
 CUDA_PADDING = 128
 #: CUDA computes quantised rows in steps of this many weights, and allocates the last step in full.
 CUDA_ROW = 512
+# The beginning of the name of a layer's tensor; a model may have an encoder and a decoder.
+_BLOCK = re.compile(r"(?:enc\.|dec\.)?blk\.([0-9]{1,6})\.")
 _OPTIONAL = ("experts", "cells_window", "latent", "recurrent", "details", "purpose")
 _UNQUANTISED = ("f32", "f16", "bf16", "f64", "i8", "i16", "i32", "i64")
 # Tensors without a number that lie on the device of the first layer. Files of lfm2 use token_embd_norm for the output.
@@ -279,9 +282,9 @@ def metadata_of(header: Header) -> ModelMetadata:
     rest: dict[str, Tensor] = {}
     first: list[Tensor] = []
     for tensor in header.tensors:
-        prefix, number, _name = (*tensor.name.split(".", 2), "", "")[:3]
-        if prefix == "blk" and number.isdigit() and int(number) < count:
-            by_layer[int(number)].append(tensor)
+        block = _BLOCK.match(tensor.name)
+        if block and int(block[1]) < count:
+            by_layer[int(block[1])].append(tensor)
         elif tensor.name.startswith(_FIRST_LAYER) and not keys.architecture.startswith("lfm2"):
             first.append(tensor)
         else:
@@ -317,7 +320,7 @@ def metadata_of(header: Header) -> ModelMetadata:
         latent=layer_kinds.latent(keys),
         recurrent=layer_kinds.recurrent(keys),
         purpose=header_check.purpose(header.metadata),
-        details=layer_kinds.details(keys, {tensor.name.split(".", 2)[-1] for each in by_layer for tensor in each}),
+        details=layer_kinds.details(keys, {_BLOCK.sub("", tensor.name) for each in by_layer for tensor in each}),
     )
 
 
@@ -326,7 +329,7 @@ def _layer(keys: Keys, number: int, tensors: Sequence[Tensor], beside: Sequence[
 
     :param beside: tensors of the whole model that lie on the layer's device.
     """
-    facts = layer_kinds.layer_facts(keys, number, {t.name.split(".", 2)[2]: tuple(t.shape) for t in tensors})
+    facts = layer_kinds.layer_facts(keys, number, {_BLOCK.sub("", t.name): tuple(t.shape) for t in tensors})
     kept = [*(tensors if facts["loaded"] else ()), *beside]
     return LayerMetadata(
         weights=sum(map(device_bytes, kept)),
