@@ -107,45 +107,43 @@ def mutants(seed: int, count: int, orders: str = "<>") -> list[bytes]:
     """Build files with changed bytes, extreme numbers, and removed, repeated or truncated pieces."""
     chance = random.Random(seed)
     wholes = [File(order=order, version=version).bytes() for order in orders for version in (2, 3)]
-    numbers = [
-        0,
-        1,
-        2,
-        3,
-        255,
-        1 << 16,
-        (1 << 31) - 1,
-        1 << 31,
-        (1 << 32) - 1,
-        1 << 62,
-        (1 << 63) - 1,
-        1 << 63,
-        (1 << 64) - 1,
-    ]
     found = []
     for _each in range(count):
-        data = bytearray(chance.choice(wholes))
-        head = len(data) - 4096
-        for _change in range(chance.choice((1, 1, 1, 2, 4))):
-            if len(data) < 32:
-                break
-            place = chance.randrange(4, head)
-            how = chance.randrange(6)
-            if how == 0:
-                data[place] = chance.randrange(256)
-            elif how == 1:
-                data[place] ^= 1 << chance.randrange(8)
-            elif how == 2:
-                data[place : place + 8] = struct.pack(chance.choice("<>") + "Q", chance.choice(numbers))
-            elif how == 3:
-                del data[place : place + chance.randrange(1, 16)]
-            elif how == 4:
-                data[place:place] = data[place : place + chance.randrange(1, 64)]
-            else:
-                del data[chance.randrange(24, len(data)) :]
-            head = max(5, min(head, len(data)))
-        found.append(bytes(data))
+        data = chance.choice(wholes)
+        found.append(mutant(data, len(data) - 4096, chance))
     return found
+
+
+NUMBERS = (
+    0, 1, 2, 3, 255, 1 << 16, (1 << 31) - 1, 1 << 31, (1 << 32) - 1, 1 << 62, (1 << 63) - 1, 1 << 63, (1 << 64) - 1,
+)  # fmt: skip
+
+
+def mutant(whole: bytes, head: int, chance: random.Random) -> bytes:
+    """Change bytes, write extreme numbers, and remove, repeat or truncate pieces.
+
+    :param head: bytes of the header, in which the changes are.
+    """
+    data = bytearray(whole)
+    for _change in range(chance.choice((1, 1, 1, 2, 4))):
+        if len(data) < 32:
+            break
+        place = chance.randrange(4, head)
+        how = chance.randrange(6)
+        if how == 0:
+            data[place] = chance.randrange(256)
+        elif how == 1:
+            data[place] ^= 1 << chance.randrange(8)
+        elif how == 2:
+            data[place : place + 8] = struct.pack(chance.choice("<>") + "Q", chance.choice(NUMBERS))
+        elif how == 3:
+            del data[place : place + chance.randrange(1, 16)]
+        elif how == 4:
+            data[place:place] = data[place : place + chance.randrange(1, 64)]
+        else:
+            del data[chance.randrange(24, len(data)) :]
+        head = max(5, min(head, len(data)))
+    return bytes(data)
 
 
 class Bytes:
