@@ -201,11 +201,12 @@ def result(module: HerdModule) -> dict[str, Any]:
     """Read the headers of all files of the model, and return the module's result."""
     if REQUESTS_ERROR and str(module.params["url"] or "").startswith("http"):
         module.fail_without_requests(REQUESTS_ERROR)
-    url, headers, read = module.params["url"], [], 0
+    url, read = module.params["url"], 0
+    headers: list[gguf.Header] = []
     client = HttpClient(token=module.params["token"], trusted=[url] if url else [], timeout=module.params["timeout"])
     for opened in remote_files(client, url) if url else files(Path(module.params["path"])):
         with opened as source:
-            headers.append(gguf.read_header(source))
+            headers = gguf.with_shard(headers, gguf.read_header(source), source.name)
             read += source.read_bytes
     joined = gguf.join_shards(headers, public_url(url) if url else module.params["path"])
     return {**gguf_summary.describe(headers, joined), "read_bytes": read}

@@ -125,7 +125,8 @@ def read(disk: Disk, target: Target) -> list[str]:
 
 def check_model(disk: Disk, targets: Sequence[Target], rehash: bool) -> list[Verdict]:
     """Check the files of one model, and then the header of the whole model."""
-    verdicts, headers = [], []
+    verdicts: list[Verdict] = []
+    headers: list[gguf.Header] = []
     for target in targets:
         found = disk.identity(target.path)
         digests = read(disk, target) if rehash and found is not None else None
@@ -134,11 +135,10 @@ def check_model(disk: Disk, targets: Sequence[Target], rehash: bool) -> list[Ver
             try:
                 with open_file(Path(target.path)) as source:
                     header = gguf.read_header(source)
+                headers = gguf.with_shard(headers, header, target.path)
+                verdict = judge_header(target, header, verdict)
             except HerdError as error:
                 verdict = replace(verdict, state="wrong", why=str(error))
-            else:
-                verdict = judge_header(target, header, verdict)
-                headers.append(header)
         verdicts.append(verdict)
     if all(verdict.state in GOOD for verdict in verdicts):
         verdicts[0] = judge_model(headers, verdicts[0])

@@ -131,7 +131,9 @@ def read_metadata(client: HttpClient, hub: str, entry: Mapping[str, Any], found:
     places = zip(urls(hub, found, found["revision"]), model_lock.file_names(found))
     sources = [RemoteSource(client, url, name) for url, name in places]
     if model_lock.join_of(entry) == "shards":
-        headers = [gguf.read_header(source) for source in sources]
+        headers: list[gguf.Header] = []
+        for source in sources:
+            headers = gguf.with_shard(headers, gguf.read_header(source), source.name)
     else:
         headers = [gguf.read_header(JoinedSource(sources, str(entry["file"])))]
     known = metadata_of(gguf.join_shards(headers, str(entry["file"])))

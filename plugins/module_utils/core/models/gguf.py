@@ -36,6 +36,8 @@ MAX_DIMENSIONS = 4
 #: Longer texts and arrays are not kept; C(ArraySummary) has their length.
 KEPT_TEXT = 1 << 16
 KEPT_ARRAY = 1 << 12
+#: Keys that number the shards of a model.
+_SPLIT_KEYS = ("split.no", "split.count", "split.tensors.count")
 INT64_MAX = (1 << 63) - 1
 SIZE_MAX = (1 << 64) - 1
 
@@ -322,10 +324,16 @@ def shard_count(header: Header) -> int:
 
 
 def with_shard(headers: list[Header], header: Header, name: str) -> list[Header]:
-    """Add the header of the next shard to those before it, within the bound of a model's tensors."""
+    """Add the header of the next shard to those before it, within the bound of a model's tensors.
+
+    Of later shards, only the keys that number them are kept, so that many shards take little memory.
+    """
     total = sum(len(other.tensors) for other in headers) + len(header.tensors)
     if total > MAX_TENSORS:
         raise broken_file(name, f"at most {MAX_TENSORS} tensors in all shards", str(total))
+    if headers:
+        numbers = {key: value for key, value in header.metadata.items() if key in _SPLIT_KEYS}
+        header = replace(header, metadata=numbers, types={})
     return [*headers, header]
 
 
