@@ -13,6 +13,8 @@ description:
   - Loads the nftables table C(inet herd_rpc), and writes a unit that loads it at boot before the worker. A rejected
     client gets a TCP reset. Other tables are neither read nor changed.
   - If firewalld runs, it must open the port too, as M(herd.inference.firewalld_port) does.
+  - Where systemd cannot limit the addresses of a unit, because the host has cgroup v1, the table also lets O(user) open
+    connections to O(allowed) only.
   - Compares with the kernel's rules, so a flushed table is loaded again.
 author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes]
@@ -34,6 +36,10 @@ options:
     description: Interface of the fabric. Packets from other interfaces are rejected, whatever their source address.
     type: str
     default: ''
+  user:
+    description: User of the worker, if nothing else on this host opens connections as this user.
+    type: str
+    default: ''
   unit:
     description: Text of the unit that loads the ruleset from O(path) at boot.
     type: str
@@ -51,6 +57,7 @@ EXAMPLES = r"""
     port: 50052
     allowed: [10.100.0.31]
     interface: ib0
+    user: llama
     unit: "{{ lookup('ansible.builtin.template', 'herd-rpc-firewall.service.j2') }}"
 """
 
@@ -63,15 +70,29 @@ loaded:
 
 from typing import Any
 
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import NotFoundError
 from ansible_collections.herd.inference.plugins.module_utils.core.host import rpc_firewall
 from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, run_module
+from ansible_collections.herd.inference.plugins.module_utils.ports import files
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import firewall
+
+
+def limited_user(user: str, check_mode: bool) -> int | None:
+    """Return the number of the user whose connections the table limits; None if systemd limits them, or for no user."""
+    if not user or firewall.limits_units():
+        return None
+    found = files.user_id(user)
+    if found is None and not check_mode:
+        raise NotFoundError(f"the user {user}", "none on this host", "run the role node first")
+    # In check mode on a bare host the user may not exist; no user has this number.
+    return 2**32 - 2 if found is None else found
 
 
 def result(module: HerdModule) -> dict[str, Any]:
     """Load the table if it differs, and return the module's result."""
     given = module.params
-    inside = rpc_firewall.worker_rules(given["address"], given["port"], given["allowed"], given["interface"])
+    limited = limited_user(given["user"], module.check_mode)
+    inside = rpc_firewall.worker_rules(given["address"], given["port"], given["allowed"], given["interface"], limited)
     end = rpc_firewall.WORKER
     ruleset = rpc_firewall.ruleset(end, inside)
     table = firewall.NftTable(end.table, rpc_firewall.marker(inside), end.unit, given["path"], ruleset, given["unit"])
@@ -85,6 +106,7 @@ def main() -> None:
         port={"type": "int", "required": True},
         allowed={"type": "list", "elements": "str", "required": True},
         interface={"type": "str", "default": ""},
+        user={"type": "str", "default": ""},
         path={"type": "path", "default": "/etc/herd/rpc-firewall.nft"},
         unit={"type": "str", "required": True},
     )

@@ -6,8 +6,9 @@
 The rules are in tables of their own, so other tables are not changed and cannot open the port again. A rejected client
 gets a TCP reset, which shows the reason at once.
 
-There is one table on each end. On a worker only the head's address is accepted. On the head's host only the service's
-own user may connect to a worker, because for a worker all users of that host have one address.
+There is one table on each end. On a worker only the head's address is accepted. With cgroup v1, systemd cannot limit
+the addresses of a unit, so the table also limits those that the worker's user may connect to. On the head's host only
+the service's own user may connect to a worker, because for a worker all users of that host have one address.
 """
 
 from __future__ import annotations
@@ -38,10 +39,13 @@ HEAD = RpcEnd(
 )
 
 
-def worker_rules(address: str, port: int, allowed: Sequence[str], interface: str = "") -> str:
+def worker_rules(
+    address: str, port: int, allowed: Sequence[str], interface: str = "", user_id: int | None = None
+) -> str:
     """Return the rules of a worker's host.
 
     :param interface: interface of the fabric, on which alone the head's address counts; empty accepts all interfaces.
+    :param user_id: the worker's user, which may then open connections to the allowed addresses only.
     """
     if not allowed:
         raise InvalidInputError.plain(
@@ -56,6 +60,25 @@ def worker_rules(address: str, port: int, allowed: Sequence[str], interface: str
     type filter hook input priority -10; policy accept;
     {way}ip daddr {address} tcp dport {port} ip saddr {{ {sources} }} accept
     tcp dport {port} reject with tcp reset
+  }}
+{"" if user_id is None else _user_rules(user_id, sources)}"""
+
+
+def _user_rules(user_id: int, allowed: str) -> str:
+    """Return the rules for the packets that a user sends: answers go anywhere.
+
+    The kernel's own packets belong to no user, so a chain that judges them would stop them too.
+    """
+    return f"""\
+  chain worker {{
+    oifname "lo" accept
+    ip daddr {{ {allowed} }} accept
+    tcp flags & (syn | ack) != syn accept
+    reject
+  }}
+  chain output {{
+    type filter hook output priority -10; policy accept;
+    meta skuid {user_id} jump worker
   }}
 """
 

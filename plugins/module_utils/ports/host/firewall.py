@@ -16,7 +16,14 @@ from ...core.errors import InvalidInputError, NotFoundError
 from ...core.host import unit_syntax
 from .. import commands, files, systemd
 
+#: A file of cgroup v2. It is elsewhere, or missing, where controllers of v1 are mounted too.
+CGROUP2 = Path("/sys/fs/cgroup/cgroup.controllers")
 _PLACES = "/usr/sbin:/sbin:/usr/bin:/bin"
+
+
+def limits_units() -> bool:
+    """Return whether systemd can limit the addresses of a unit (C(IPAddressDeny)), which needs cgroup v2 alone."""
+    return CGROUP2.exists()
 
 
 def nft_program() -> str:

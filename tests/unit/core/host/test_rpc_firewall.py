@@ -5,6 +5,11 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
@@ -54,3 +59,47 @@ def test_empty_list_of_sources_is_an_error() -> None:
         rpc_firewall.worker_rules(*WORKER, [])
     with pytest.raises(InvalidInputError, match="group rpc_worker"):
         rpc_firewall.head_rules([], 50052, 990)
+
+
+#: Connects as a user to each address, and prints what the kernel said.
+CONNECT = """
+import os, socket, sys
+os.setuid(int(sys.argv[1]))
+for address in sys.argv[2:]:
+    with socket.socket() as client:
+        client.settimeout(0.3)
+        try:
+            client.connect((address, 9))
+        except OSError as error:
+            print(type(error).__name__)
+"""
+
+
+def test_without_a_user_a_worker_has_no_rules_for_its_own_packets() -> None:
+    assert "output" not in rpc_firewall.worker_rules(*WORKER, ["10.100.0.31"], "ib0")
+
+
+@pytest.mark.skipif(shutil.which("nft", path="/usr/sbin:/sbin") is None, reason="no nft on this machine")
+def test_user_of_the_worker_reaches_the_head_only(tmp_path: Path) -> None:
+    rules = rpc_firewall.worker_rules(*WORKER, ["10.100.0.31"], "ib0", user_id=54321)
+    (tmp_path / "worker.nft").write_text(rpc_firewall.ruleset(rpc_firewall.WORKER, rules), encoding="utf-8")
+    network = (
+        "ip link set lo up; ip link add ib0 type veth peer name other; ip address add 10.100.0.32/24 dev ib0; "
+        "ip link set ib0 up; ip link set other up"
+    )
+    (tmp_path / "connect.py").write_text(CONNECT, encoding="utf-8")
+    tmp_path.chmod(0o755)
+
+    def said_to(user: int) -> list[str]:
+        # The head, another host of the fabric, and the worker's own host.
+        connect = f"{sys.executable} {tmp_path}/connect.py {user} 10.100.0.31 10.100.0.40 10.100.0.32"
+        script = f"{network}; /usr/sbin/nft -f {tmp_path}/worker.nft; {connect}"
+        done = subprocess.run(["unshare", "--net", "sh", "-ec", script], capture_output=True, text=True, check=False)
+        if "Operation not permitted" in done.stderr:
+            pytest.skip("needs root, to make a network namespace")
+        assert done.returncode == 0, done.stderr
+        return done.stdout.split()
+
+    # No host answers on this network; a refusal is the table's, or on the own host that nothing listens.
+    assert said_to(54321) == ["TimeoutError", "ConnectionRefusedError", "ConnectionRefusedError"]
+    assert said_to(54322) == ["TimeoutError", "TimeoutError", "ConnectionRefusedError"]
