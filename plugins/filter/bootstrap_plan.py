@@ -11,7 +11,7 @@ version_added: 0.1.0
 author: herd.inference contributors (@herd-inference)
 description:
   - Reads the output of the shell probe of the role C(node). Finds a missing Python, an ansible-core that does not
-    support the host, and a disk that is too small for a release.
+    support the host, a disk that is too small for a release, and a kernel without user namespaces.
 positional: _input
 options:
   _input:
@@ -34,6 +34,11 @@ options:
     description: Free MiB that a host without a release needs.
     type: int
     default: 0
+  private_users:
+    description: Units of the host that have C(PrivateUsers=yes).
+    type: list
+    elements: str
+    default: []
 """
 
 EXAMPLES = r"""
@@ -48,18 +53,27 @@ _value:
   description:
     - C(problem) is the sentence about a problem, or empty.
     - C(command) is the shell command that installs Python, or empty.
+    - C(interpreter) is the Python that modules must run with, or empty if Ansible may choose one.
   type: dict
-  sample: {problem: "", command: "dnf -y install python3.12"}
+  sample: {problem: "", command: "dnf -y install python3.12", interpreter: "/usr/bin/python3.12"}
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from ansible_collections.herd.inference.plugins.module_utils.core.host.bootstrap import plan
 
 
-def bootstrap_plan(probe: str, host: str, ansible_version: str, package: str, release_mib: int = 0) -> dict[str, str]:
-    return asdict(plan(host, probe, ansible_version, package, int(release_mib)))
+def bootstrap_plan(
+    probe: str,
+    host: str,
+    ansible_version: str,
+    package: str,
+    release_mib: int = 0,
+    private_users: Sequence[str] = (),
+) -> dict[str, str]:
+    return asdict(plan(host, probe, ansible_version, package, int(release_mib), private_users))
 
 
 class FilterModule:

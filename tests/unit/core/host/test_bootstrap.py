@@ -24,6 +24,9 @@ UBUNTU = 'NAME="Ubuntu"\nID=ubuntu\nID_LIKE=debian\nVERSION_ID="24.04"\n'
         (ROCKY8 + "herd-python 3.6\n", "2.21.5", "dnf -y install python3.12", ""),
         (ROCKY8.replace("\n", "\r\n"), "2.21.5", "dnf -y install python3.12", ""),
         (ROCKY8 + "herd-python 3.6\r\nherd-python 3.12\r\n", "2.21.5", "", ""),
+        # Another Python is new enough, but lacks the package of requests.
+        (ROCKY8 + "herd-python 3.6\nherd-python 3.9\n", "2.21.5", "dnf -y install python3.12", ""),
+        (ROCKY8 + "herd-python 3.11\nherd-python 3.13\n", "2.21.5", "dnf -y install python3.12", ""),
         (ROCKY8 + "herd-python 3.6\nherd-python 3.12\n", "2.19.14", "", "expected ansible-core 2.21 or newer"),
         (ROCKY9 + "herd-python 3.9\n", "2.19.14", "", ""),
         (ROCKY9, "2.21.5", "dnf -y install python3", ""),
@@ -38,6 +41,32 @@ def test_plan(probe: str, core: str, command: str, problem: str) -> None:
     assert found.command == command
     assert problem in found.problem
     assert bool(problem) == bool(found.problem)
+
+
+@pytest.mark.parametrize(
+    ("probe", "package", "interpreter"),
+    [
+        (ROCKY8 + "herd-python 3.9\nherd-python 3.12\n", "python3.12", "/usr/bin/python3.12"),
+        (ROCKY8 + "herd-python 3.9\n", "python3.12", "/usr/bin/python3.12"),
+        (ROCKY8 + "herd-python 3.9\nherd-python 3.12\n", "python39", "/usr/bin/python3.9"),
+        (ROCKY8.replace("\n", "\r\n") + "herd-python 3.11\r\n", "python3.11", "/usr/bin/python3.11"),
+        (ROCKY9 + "herd-python 3.9\nherd-python 3.12\n", "python3.12", ""),
+        (DEBIAN + "herd-python 3.11\n", "python3.12", ""),
+    ],
+)
+def test_modules_run_with_the_python_of_the_package_on_el8(probe: str, package: str, interpreter: str) -> None:
+    found = plan("node1", probe, "2.21.5", package)
+    assert (found.problem, found.interpreter) == ("", interpreter)
+
+
+@pytest.mark.parametrize("package", ["python3", "python38", "python3.12-requests", "python36", ""])
+def test_package_without_a_supported_version_is_refused_on_el8(package: str) -> None:
+    found = plan("node1", ROCKY8 + "herd-python 3.12\n", "2.21.5", package)
+    assert found.command == ""
+    assert (
+        f"expected node_python_package to name a Python of EL8 from 3.9 on, such as python3.12, found {package!r}"
+        in (found.problem)
+    )
 
 
 @pytest.mark.parametrize(
@@ -72,3 +101,29 @@ def test_the_plan_reads_the_output_of_the_probe(tmp_path: Path) -> None:
 def test_an_installed_release_needs_no_disk_space(tmp_path: Path) -> None:
     (tmp_path / "current").mkdir()
     assert "herd-free" not in probed(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "units", "refused"),
+    [
+        ("herd-user-namespaces 0\n", ("llama-rpc.service", "herd-queue.service"), True),
+        ("herd-user-namespaces 0\r\n", ("herd-gateway@.service",), True),
+        # On a GPU, a worker has no namespace of users.
+        ("herd-user-namespaces 0\n", (), False),
+        ("herd-user-namespaces 63231\n", ("llama-rpc.service",), False),
+        # A kernel without the setting.
+        ("herd-user-namespaces \n", ("llama-rpc.service",), False),
+    ],
+)
+def test_kernel_without_user_namespaces_is_refused(line: str, units: tuple[str, ...], refused: bool) -> None:
+    found = plan("node1", f"{DEBIAN}herd-python 3.11\n{line}", "2.21.5", "python3.12", private_users=units)
+    assert bool(found.problem) == refused
+    if refused:
+        assert f"for PrivateUsers=yes of {', '.join(units)}, found 0" in found.problem
+        assert "write user.max_user_namespaces = 64 to a file in /etc/sysctl.d" in found.problem
+
+
+def test_probe_prints_the_limit_of_user_namespaces(tmp_path: Path) -> None:
+    path = Path("/proc/sys/user/max_user_namespaces")
+    limit = path.read_text(encoding="ascii").strip() if path.exists() else ""
+    assert f"herd-user-namespaces {limit}\n" in probed(tmp_path)
