@@ -27,13 +27,12 @@ from ...core.errors import (
     NotFoundError,
     TransientFailureError,
 )
-from . import deadline, redirects
+from . import deadline, framing, redirects
 from .content import FileContent, HttpContent, describe_file
 from .responses import check_status, describe, failure, is_range, passing_failure, validator_of
 
 try:
     import requests
-    import requests.adapters
     import requests.exceptions
 
     REQUESTS_ERROR: str | None = None
@@ -101,8 +100,7 @@ class HttpClient:
         if REQUESTS_ERROR is None:
             self._session = _Session()
             for scheme in ("http://", "https://"):
-                adapter = requests.adapters.HTTPAdapter(pool_maxsize=connections + 1)
-                self._session.mount(scheme, adapter)
+                self._session.mount(scheme, framing.adapter(connections + 1))
 
     def describe(self, url: str, patient: bool = True) -> RemoteFile:
         """Ask for the size and identity of a file, without its content.
@@ -307,7 +305,8 @@ class HttpClient:
 
 def _leave(response: Response) -> None:
     """Close a response, and keep its connection where that costs nothing."""
-    if response.request.method == "HEAD" or response.headers.get("Content-Length") == "0":
+    is_empty = response.headers.get("Content-Length") == "0" and "Transfer-Encoding" not in response.headers
+    if response.request.method == "HEAD" or is_empty:
         with contextlib.suppress(requests.exceptions.RequestException):
             response.raw.read()
         response.raw.release_conn()

@@ -18,6 +18,7 @@ from tests.unit.modules.gguf_fetch.servers.misbehaviour import (
     answer,
     asked_range,
     of_get,
+    of_head,
     of_later,
     ranged,
     raw_range,
@@ -26,6 +27,12 @@ from tests.unit.modules.gguf_fetch.servers.misbehaviour import (
 )
 
 AGAIN = "4 times in a row"
+#: Seconds of an endless response: longer than a test may take.
+FLOOD = 180.0
+OK = b"HTTP/1.1 206 Partial Content\r\n"
+CHUNKS = OK + b'SPANETag: "one"\r\nTransfer-Encoding: chunked\r\n\r\n'
+WHOLE_CHUNKS = b'HTTP/1.1 200 OK\r\nETag: "one"\r\nTransfer-Encoding: chunked\r\n\r\nDATA'
+EMPTY = b"HTTP/1.1 302 Found\r\nLocation: /storage/m.gguf\r\nContent-Length: 0\r\n"
 
 
 def line(text: bytes) -> Act:
@@ -79,6 +86,31 @@ def endless_continue(handler: Any) -> bool:
         pass
     handler.close_connection = True
     return True
+
+
+def flood(begin: bytes, line: bytes, pause: float = 0.0) -> Act:
+    """Send a line again and again, until the client hangs up or three times the longest test has passed.
+
+    :param pause: seconds after each line.
+    """
+    many = line if pause else line * (1 + 50_000 // len(line))
+
+    def act(handler: Any) -> bool:
+        start, end = asked_range(handler)
+        span = f"Content-Range: bytes {start}-{end - 1}/{len(WHOLE)}\r\n".encode()
+        data = f"{end - start:x}\r\n".encode() + WHOLE[start:end] + b"\r\n"
+        until = time.monotonic() + FLOOD
+        try:
+            handler.wfile.write(begin.replace(b"SPAN", span).replace(b"DATA", data))
+            while time.monotonic() < until:
+                handler.wfile.write(many)
+                time.sleep(pause)
+        except OSError:
+            pass
+        handler.close_connection = True
+        return True
+
+    return act
 
 
 def late(handler: Any) -> bool:
@@ -199,6 +231,26 @@ CASES = [
     Case("sends a header byte by byte, once", times(1, slow_headers)),
     Case("sends a header byte by byte, always", of_get(slow_headers), AGAIN),
     Case("continues without an end, once", times(1, endless_continue)),
+    Case("continues without an end, always", of_get(flood(b"", b"HTTP/1.1 100 Continue\r\n\r\n")), AGAIN),
+    Case("hints without an end", of_get(flood(b"", b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n")), AGAIN),
+    Case("hints without an end, slowly", of_get(flood(b"", b"HTTP/1.1 103 Wait\r\n\r\n", TIMEOUT / 8)), AGAIN),
+    Case("sends one interim response without an end", of_get(flood(b"HTTP/1.1 102 Wait\r\n", b"X: 1\r\n")), AGAIN),
+    Case("sends short headers without an end", of_get(flood(OK, b"X: 1\r\n")), AGAIN),
+    Case("sends long headers without an end", of_get(flood(OK, b"X: " + b"x" * 60_000 + b"\r\n")), AGAIN),
+    Case("sends a status line without an end", of_get(flood(b"HTTP/1.1 206 ", b"x")), AGAIN),
+    Case("sends headers without an end to HEAD", of_head(flood(OK, b"X: 1\r\n"))),
+    Case("sends trailers without an end", of_get(flood(CHUNKS + b"DATA0\r\n", b"X: 1\r\n"))),
+    Case("sends trailers without an end, slowly", of_get(flood(CHUNKS + b"DATA0\r\n", b"X: 1\r\n", TIMEOUT / 8))),
+    Case("sends trailers before any content", of_get(flood(CHUNKS + b"0\r\n", b"X: 1\r\n")), AGAIN),
+    Case("sends trailers behind a whole of unknown size", flood(WHOLE_CHUNKS + b"0\r\n", b"X: 1\r\n"), AGAIN),
+    Case("sends a size of a chunk byte by byte", of_get(flood(CHUNKS, b"0", TIMEOUT / 8)), AGAIN),
+    Case("sends a size of a chunk without an end", of_get(flood(CHUNKS, b"0")), AGAIN),
+    Case("sends an extension of a chunk without an end", of_get(flood(CHUNKS + b"5;", b"x=y;")), AGAIN),
+    Case("redirects with an empty body without an end", of_get(flood(EMPTY + b"\r\n", b"x" * 1000))),
+    Case(
+        "redirects with chunks that it calls empty",
+        of_get(flood(EMPTY + b"Transfer-Encoding: chunked\r\n\r\n", b"100000\r\n" + bytes(1 << 20) + b"\r\n")),
+    ),
     Case("answers late", of_get(late)),
     Case("resets connections, three times", times(3, reset)),
     Case("resets connections, always", of_get(reset), AGAIN),
