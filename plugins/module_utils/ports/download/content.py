@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 from ...core.download.identity import RemoteFile
 from ...core.download.retry import SlowTransferDetector
 from ...core.errors import NotFoundError, TransientFailureError
-from .responses import passing_failure, reason
+from .failures import passing_failure, reason
 
 if TYPE_CHECKING:
     from requests import Response

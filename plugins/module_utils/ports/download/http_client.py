@@ -29,7 +29,8 @@ from ...core.errors import (
 )
 from . import deadline, framing, redirects
 from .content import FileContent, HttpContent, describe_file
-from .responses import check_status, describe, failure, is_range, passing_failure, validator_of
+from .failures import failure, passing_failure
+from .responses import check_status, describe, is_range, validator_of
 
 try:
     import requests
