@@ -29,12 +29,13 @@ from ...core.errors import (
 )
 from . import deadline, framing, redirects
 from .content import FileContent, HttpContent, describe_file
-from .failures import failure, passing_failure
+from .failures import checked_proxy, failure, passing_failure
 from .responses import check_status, describe, is_range, validator_of
 
 try:
     import requests
     import requests.exceptions
+    import requests.utils
 
     REQUESTS_ERROR: str | None = None
 
@@ -275,6 +276,7 @@ class HttpClient:
                 f'Python library "requests" is not installed on the host ({REQUESTS_ERROR})', "run the role node first"
             )
         session = self._session
+        proxy = self._proxy_of(session, here)
         token = self._token if redirects.may_get_token(self._trusted, here) else None
 
         def authorise(request: PreparedRequest) -> PreparedRequest:
@@ -301,7 +303,14 @@ class HttpClient:
             return deadline.call(longest, send, lambda late: late.close())
         except (OSError, ValueError, http.client.HTTPException) as error:
             self._ends.pop(url, None)
-            raise failure(url, here, error) from None
+            raise failure(url, here, error, proxy) from None
+
+    def _proxy_of(self, session: requests.Session, here: str) -> str | None:
+        """Return the URL of the proxy for an address: from the option, or from the environment."""
+        given = dict(self._proxies or {})
+        proxies = session.merge_environment_settings(here, given, None, None, None)["proxies"]
+        proxy = requests.utils.select_proxy(here, proxies)
+        return checked_proxy(proxy) if proxy else None
 
 
 def _leave(response: Response) -> None:

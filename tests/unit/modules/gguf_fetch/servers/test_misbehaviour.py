@@ -8,18 +8,17 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.unit.model_server import ModelServer, Served
 from tests.unit.modules.gguf_fetch.servers import framing, misbehaviour, redirects, statuses
+from tests.unit.modules.gguf_fetch.servers.errors import SECRETS, check_error
 from tests.unit.modules.gguf_fetch.servers.misbehaviour import SUM, WHOLE, Case, Run
 
 CASES = [*misbehaviour.CASES, *statuses.CASES, *redirects.CASES, *framing.CASES]
 OURS = {".m.gguf.lock", ".m.gguf.progress"}
 UNFINISHED = {".m.gguf.incoming", ".m.gguf.journal", ".m.gguf.written"}
-SECRETS = ("hf_tokenOfATest", "secretOfATest")
 #: Seconds that a run may take on a busy machine; the retries of these tests take less than ten.
 LONGEST = 60.0
 #: Further paths with the same file.
@@ -34,16 +33,6 @@ def spoil(server: ModelServer, case: Case) -> None:
     for hop in range(1, 12):
         server.files[f"/m.gguf?{hop}"] = served
     server.files["/login"] = Served(act=redirects.page)
-
-
-def check_error(result: dict[str, Any], words: str) -> None:
-    """Check that there is one error, which is clear, short and clean."""
-    message = result["msg"]
-    assert result.get("failed"), result
-    assert words in message
-    assert message.startswith("expected ") and message.count("expected ") == 1
-    assert "report this as a bug" not in message and "Error" not in message
-    assert message.isprintable() and len(message) < 1000
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
