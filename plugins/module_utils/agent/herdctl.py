@@ -83,6 +83,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     else:
         for name, (_module, text) in COMMANDS.items():
             commands.add_parser(name, help=text)
+        if not argv:
+            parser.error("name a command; herdctl --help lists them")
     arguments = parser.parse_args(argv)
     if "run" not in arguments:
         parser.error("the command must be the first argument")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import shlex
 import shutil
 import signal
@@ -116,6 +117,82 @@ def documented_commands() -> list[str]:
     pages = sorted((ROOT / "docs" / "operations" / "vllm").glob("*.md"))
     commands = [command for page in pages for part in read(page).sections.values() for command in part]
     return sorted({command.text for command in commands if command.text.startswith("bin/herdctl")})
+
+
+#: What a user of a foreign cluster sees first, without Slurm and with an empty home.
+FIRST_ERRORS = {
+    "run.sh": "an environment with vLLM, found no bin/vllm in .*: run playbooks/vllm.yml, which installs it",
+    "run.sh --test-only": "run playbooks/vllm.yml, which installs it",
+    "run.sh -c nowhere.yaml": "no configuration at nowhere.yaml: create it, or name another file with --config",
+    "bin/herdctl": "name a command; herdctl --help lists them",
+    "bin/herdctl vllm": "Start with: plan, launch,",
+    "bin/herdctl vllm status": "squeue cannot be started here .*: run this on a login node of the Slurm cluster",
+    "bin/herdctl vllm stop": "run this on a login node of the Slurm cluster",
+    "bin/herdctl vllm metrics": "run this on a login node of the Slurm cluster",
+    "bin/herdctl vllm cleanup": "run this on a login node of the Slurm cluster",
+    "bin/herdctl vllm logs": "has no log in .*: see herdctl vllm status",
+    "bin/herdctl vllm plan": r"the GPUs of this cluster are not known here: name them with --gpu \(",
+    "bin/herdctl vllm query": "the following arguments are required: --prompt",
+    "bin/herdctl vllm query --prompt Hi": "run this on a login node of the Slurm cluster",
+}
+
+
+def at_home(home: Path, *argv: str | Path) -> tuple[int, str]:
+    """Run a program as a new user does: with an empty home, no variables and no Slurm; return status and output."""
+    home.mkdir(exist_ok=True)
+    before = sorted(home.iterdir())
+    done = subprocess.run(
+        argv, cwd=home, env={"HOME": str(home), "PATH": "/usr/bin:/bin"}, capture_output=True, text=True, timeout=60,
+        check=False,
+    )  # fmt: skip
+    assert sorted(home.iterdir()) == before, "nothing is written into the home"
+    text = done.stdout + done.stderr
+    assert "Traceback" not in text and text.strip()
+    return done.returncode, text
+
+
+@pytest.fixture
+def fresh(installed: WorkSpace, tmp_path: Path) -> Path:
+    """The work space after the installation of the commands, with the published configuration and nothing else."""
+    folder = tmp_path / "fresh"
+    folder.mkdir()
+    for name in ("bin", "herdctl"):
+        shutil.copytree(installed.path / name, folder / name, symlinks=True)
+    program = folder / "bin" / "herdctl"
+    program.write_text(program.read_text(encoding="utf-8").replace(str(installed.path), str(folder)), encoding="utf-8")
+    shutil.copy(installed.path / "run.sh", folder / "run.sh")
+    shutil.copy(ROOT / "inventory" / "capella" / "config.yaml", folder / "config.yaml")
+    return folder
+
+
+@pytest.mark.parametrize("command", FIRST_ERRORS)
+def test_first_error_in_an_empty_home_says_what_to_do(fresh: Path, tmp_path: Path, command: str) -> None:
+    program, *arguments = command.split()
+    status, text = at_home(tmp_path / "home", fresh / program, *arguments)
+    assert status == 2
+    assert re.search(FIRST_ERRORS[command], text), text
+
+
+def test_first_commands_of_the_tutorial_work_in_an_empty_home(fresh: Path, tmp_path: Path) -> None:
+    program = fresh / "bin" / "herdctl"
+    status, text = at_home(tmp_path / "home", program, "vllm", "list")
+    assert status == 0 and "llama-4-scout" in text
+    status, text = at_home(tmp_path / "home", program, "vllm", "--help")
+    assert status == 0 and "launch" in text
+
+
+def test_run_sh_without_an_installation_says_what_to_do(tmp_path: Path) -> None:
+    source = ROOT / "roles" / "vllm_slurm" / "files" / "run.sh"
+    status, text = at_home(tmp_path / "home", source)
+    assert status == 2
+    assert f"there is no {source.parent}/bin/herdctl: run playbooks/vllm.yml" in text
+
+
+def test_configuration_that_is_missing_is_named(fresh: Path, tmp_path: Path) -> None:
+    (fresh / "config.yaml").unlink()
+    status, text = at_home(tmp_path / "home", fresh / "run.sh")
+    assert status == 2
+    assert "there is no config.yaml in" in text and "inventory/capella/config.yaml of the collection" in text
 
 
 @pytest.mark.parametrize("command", documented_commands())
