@@ -178,7 +178,8 @@ KEYS = (
     Key("nccl", "socket_ifname", _INTERFACE, "", "the interface of the fabric; empty derives it on the node",
         "`NCCL_SOCKET_IFNAME`, `GLOO_SOCKET_IFNAME`, `VLLM_HOST_IP`"),
     Key("nccl", "blocksize", Whole(1024, 1 << 30), 1048576, "the size of NCCL's buffers, in bytes", "`NCCL_BUFFSIZE`"),
-    Key("nccl", "ib_timeout", Whole(1, 22), 22, "InfiniBand's timeout, 4.096 µs times two to this power",
+    # The Local Ack Timeout of the InfiniBand specification has five bits (volume 1, section 12.7.34); 0 is endless.
+    Key("nccl", "ib_timeout", Whole(1, 31), 22, "InfiniBand's timeout, 4.096 µs times two to this power",
         "`NCCL_IB_TIMEOUT`"),
     Key("nccl", "debug", _DEBUG, "WARN", "the level of NCCL's messages", "`NCCL_DEBUG`"),
     Key(MODEL, "name", _SERVED_NAME, "", "the model's name in the API; empty is its key",
