@@ -192,7 +192,7 @@ class TwoRanks:
 
     def stream(self, tokens: int) -> Stream:
         """Start a streamed answer."""
-        return Stream(self.port, job_files.read_key(self.spec.key_file), tokens)
+        return Stream(self.port, job_files.read_key(Path(self.spec.key_file)), tokens)
 
     def close(self) -> None:
         """Kill all that is left."""

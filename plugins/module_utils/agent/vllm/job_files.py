@@ -49,29 +49,40 @@ def ensure_key(path: Path) -> None:
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     except FileExistsError:
-        if path.stat().st_mode & 0o077:
-            raise InvalidInputError(
-                f"the API key in {path} to be readable for its owner only",
-                f"mode {path.stat().st_mode & 0o777:o}",
-                f"run chmod 600 {path}, and make a new key if others may have read it",
-            ) from None
+        _check_mode(path, path.stat().st_mode)
         return
     with os.fdopen(handle, "w", encoding="ascii") as stream:
         stream.write(f"{secrets.token_urlsafe(32)}\n")
 
 
-def read_key(path: str) -> str:
-    """Read the API key: the first word of its file.
+def read_key(path: Path, is_own: bool = False, remedy: str = "launch the model again") -> str:
+    """Read an API key: the first word of its file.
 
+    :param is_own: whether only the file's owner may be able to read it. An operator's key may have a group.
+    :param remedy: the next step if there is no key.
+    :raises InvalidInputError: if others may read the user's own key.
     :raises NotFoundError: if there is none.
     """
     try:
-        words = read_regular(Path(path), _LONGEST_KEY).split()
+        if is_own:
+            _check_mode(path, path.stat().st_mode)
+        words = read_regular(path, _LONGEST_KEY).split()
     except OSError as error:
-        raise NotFoundError(f"the API key in {path}", error.strerror or str(error), "launch the model again") from error
-    if not words or not words[0].isascii():
-        raise NotFoundError(f"a key of printable ASCII in {path}", "none", "remove the file and launch the model again")
-    return words[0].decode("ascii")
+        raise NotFoundError(f"the API key in {path}", error.strerror or str(error), remedy) from error
+    key = words[0].decode("latin-1") if words else ""
+    if not key or not (key.isascii() and key.isprintable()):
+        found = "other characters" if key else "none"
+        raise NotFoundError(f"a key of printable ASCII in {path}", found, f"remove the file, then {remedy}")
+    return key
+
+
+def _check_mode(path: Path, mode: int) -> None:
+    if mode & 0o077:
+        raise InvalidInputError(
+            f"the API key in {path} to be readable for its owner only",
+            f"mode {mode & 0o777:o}",
+            f"run chmod 600 {path}, and make a new key if others may have read it",
+        )
 
 
 def install(spec: job_spec.JobSpec) -> Path:

@@ -229,7 +229,7 @@ def report(spec: job_spec.JobSpec, rank: int, host: str) -> job_run.NodeReport:
                 "none",
                 "put paths.venv_dir on a file system that all nodes share",
             )
-        job_files.read_key(spec.key_file)
+        job_files.read_key(Path(spec.key_file))
         check_gpus(spec)
     except (HerdError, OSError) as error:
         return replace(found, problem=str(error))

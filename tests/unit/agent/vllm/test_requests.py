@@ -196,7 +196,7 @@ def test_key_comes_from_a_file_that_only_its_owner_reads(ready: WorkSpace, api: 
     (ready.path / "api-key").chmod(0o640)
     status, _out, err = ready.run("query", "--prompt", "Hi")
     assert status == 2
-    assert "other users may read the API key" in err
+    assert "to be readable for its owner only, found mode 640: run chmod 600" in err
     (ready.path / "other").write_text("wrong\n", encoding="ascii")
     (ready.path / "other").chmod(0o600)
     status, _out, err = ready.run("query", "--prompt", "Hi", "--key-file", "other")

@@ -8,18 +8,15 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ....core.engine import api_answers
-from ....core.errors import HerdError, InvalidInputError, NotFoundError, RemoteFailureError, reason_of
+from ....core.errors import HerdError, RemoteFailureError, reason_of
 from ....core.text import plain
-from ...common.regular_files import read_regular
 
-LARGEST, _MOST_KEY = 8 << 20, 65536
+LARGEST = 8 << 20
 CONNECT_TIMEOUT_S = 10.0
 _SEE_STATUS = "see herdctl vllm status"
 
@@ -54,29 +51,6 @@ class Piece:
     reasoning: str = ""
     finish: str = ""
     usage: dict[str, Any] | None = None
-
-
-def read_key(path: Path) -> str:
-    """Read the API key from a file that only its owner may read.
-
-    :raises InvalidInputError: if others may read it, or it holds no key.
-    :raises NotFoundError: if there is no such file.
-    """
-    try:
-        mode = path.stat().st_mode
-        if mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise InvalidInputError.plain(
-                f"other users may read the API key in {path} (mode {stat.S_IMODE(mode):04o})",
-                f"run chmod 600 {path}, and make a new key if others may have read it",
-            )
-        words = read_regular(path, _MOST_KEY).split()
-    except OSError as error:
-        raise NotFoundError(
-            f"the API key in {path}", error.strerror or str(error), "launch the model first, or name another --key-file"
-        ) from error
-    if not words or not words[0].isascii():
-        raise InvalidInputError(f"a key of printable ASCII in the first line of {path}", "none", "write one there")
-    return words[0].decode("ascii")
 
 
 def _connect(endpoint: Endpoint, timeout_s: float) -> http.client.HTTPConnection:

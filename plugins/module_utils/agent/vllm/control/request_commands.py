@@ -21,7 +21,7 @@ from ....core.vllm import exit_codes, metrics, model_report
 from ....core.vllm.job import spec as job_spec
 from ....core.vllm.model_report import ModelReport
 from ...common.output import write, write_error_line, write_line, write_result
-from .. import config_file
+from .. import config_file, job_files
 from . import common, launcher, log_files, query, user_site
 from .observer import Observer
 
@@ -90,20 +90,24 @@ def _endpoint(arguments: argparse.Namespace) -> tuple[query.Endpoint, str]:
     if not report.address or not report.port:
         raise NotReadyError(report)
     key_file = arguments.key_file or report.key_file
-    key = query.read_key(Path(key_file)) if key_file else ""
+    key = _read_key(Path(key_file)) if key_file else ""
     return query.Endpoint(report.address, arguments.port or report.port, key), report.served_name
 
 
 def _key_for(arguments: argparse.Namespace) -> str:
     """Return the key for a host that the user names: of the given file, else of the work space if it has one."""
     if arguments.key_file:
-        return query.read_key(Path(arguments.key_file))
+        return _read_key(Path(arguments.key_file))
     try:
         path = common.config_path(arguments.config)
     except NotFoundError:
         return ""
     key_file = user_site.work_dir_of(config_file.load(path)) / "api-key"
-    return query.read_key(key_file) if key_file.exists() else ""
+    return _read_key(key_file) if key_file.exists() else ""
+
+
+def _read_key(path: Path) -> str:
+    return job_files.read_key(path, is_own=True, remedy="launch the model first, or name another --key-file")
 
 
 class NotReadyError(HerdError):
