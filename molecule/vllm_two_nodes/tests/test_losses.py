@@ -22,6 +22,7 @@ from tests.scenarios.vllm_losses import Loss, LossRow, Stream
 PROCESSES = {
     "worker of rank 1 is killed, idle": (1, "VLLM::Worker", "KILL", False),
     "worker of rank 1 is killed, generating": (1, "VLLM::Worker", "KILL", True),
+    "engine core is killed, idle": (0, "VLLM::EngineCore", "KILL", False),
     "engine core is killed, generating": (0, "VLLM::EngineCore", "KILL", True),
     "parent of rank 1 is killed, idle": (1, "vllm serve", "KILL", False),
     "parent of rank 0 is killed, generating": (0, "vllm serve", "KILL", True),
@@ -167,7 +168,9 @@ def test_wrong_interface_ends_the_start_with_its_reason(lab: VllmLab, empty: Non
     loss.row.reason = lab.status(job)["reason"]
     loss.row.ended = loss.row.noticed
     assert loss.row.noticed < NOTICED_S, loss.row
-    # The user is told while the job waits for its next start.
+    # Another start would fail in the same way, so the job is not requeued.
+    until("the job to end", lambda: job not in {found for found, _state, _reason in lab.queue()}, 60)
+    assert lab.status(job)["phase"] == "failed", lab.status(job)
     shown = lab.user(f"{HERDCTL} status --config {WORK}/broken.yaml")
     assert "nosuch0" in shown.out, shown.out
     # The right configuration replaces it.

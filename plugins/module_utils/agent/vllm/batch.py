@@ -18,7 +18,7 @@ from ...core.errors import HerdError, InvalidInputError, reason_of
 from ...core.slurm import endpoint_registry
 from ...core.slurm.drain import SlurmJobTimes, parse_job_times
 from ...core.text import plain
-from ...core.vllm import job_status
+from ...core.vllm import diagnosis, job_status
 from ...core.vllm.job import requeue
 from ...core.vllm.job import run as job_run
 from ...core.vllm.job import script as job_script
@@ -105,7 +105,10 @@ def prepare(spec: job_spec.JobSpec) -> int:
     except (HerdError, OSError) as error:
         reason = plain(reason_of(error)).rstrip(".")
         log(f"the job cannot start: {reason}")
-        folder.write_end(0, {"end": "failed", "is_own": True, "reason": reason, "served_s": 0.0})
+        found = diagnosis.diagnose([reason])
+        is_permanent = found is not None and found.is_permanent
+        facts = {"end": "failed", "is_own": True, "reason": reason, "served_s": 0.0, "is_permanent": is_permanent}
+        folder.write_end(0, facts)
         return 1
     if run.port != spec.port:
         log(f"port {spec.port} is in use on {run.ranks[0].host}: the API takes port {run.port}")

@@ -12,7 +12,6 @@ from __future__ import annotations
 import functools
 import os
 import queue
-import re
 import signal
 import subprocess
 import time
@@ -51,11 +50,6 @@ LINGER_S = 6.0
 PAUSE_LOG_S = 60.0
 #: Seconds between two completions of a serving job.
 PROBE_EVERY_S = 30.0
-#: Marks of errors in vLLM's log. The first one is the cause, the later ones follow from it.
-_ERROR = re.compile(r"ERROR |Error: |error[:,] ")
-#: Lines that are no errors: warnings that quote one, and a cache of vLLM that is not writable.
-_HARMLESS = re.compile(r"\) (?:WARNING|INFO|DEBUG) |modelinfos")
-_MOST_ERRORS = 20
 
 
 def log(text: str) -> None:
@@ -84,7 +78,7 @@ class Rank:
         self.orders = publisher.OrderReader(folder) if rank == 0 else None
         self.progress = progress.LoadProgress()
         self.memory: memory_report.MemoryReport | None = None
-        self.log_reader, self.errors = diagnosis.LogReader(), list[str]()
+        self.log_reader = diagnosis.LogReader()
         self.engine: engine_process.Engine | None = None
         self.health: probe.HealthPoller | None = None
         self.drain: job_drain.Drain | None = None
@@ -155,8 +149,6 @@ class Rank:
     def _on_line(self, line: str) -> None:
         with suppress(OSError, ValueError):
             write_line(line)
-        if len(self.errors) < _MOST_ERRORS and _ERROR.search(line) and not _HARMLESS.search(line):
-            self.errors.append(line)
         self.progress.feed(line)
         if self.memory:
             self.memory.feed(line)
@@ -287,7 +279,7 @@ class Rank:
                     "another program on it",
                     "the job chooses another port at its next start; ss -tanp on the node names the program",
                 )
-        key = job_files.read_key(self.spec.key_file)
+        key = job_files.read_key(Path(self.spec.key_file))
         engine_config = scratch / "engine.yaml"
         engine_config.touch(0o600)
         engine_config.write_text(command.engine_config(key), encoding="ascii")
@@ -369,7 +361,15 @@ class Rank:
         found = self.log_reader.diagnosis()
         if found is not None and not found.is_warning:
             return f"{verdict.reason}: {found.reason}"
-        return f"{verdict.reason}: {progress.message(self.errors[0])}" if self.errors else verdict.reason
+        first = self.log_reader.first_error
+        return f"{verdict.reason}: {first}" if first else verdict.reason
+
+    def _is_permanent(self, verdict: watch.Verdict) -> bool:
+        """Say whether the settings or the model are the cause of a start that failed, so that each start fails."""
+        if self.ready_at:
+            return False
+        found = self.log_reader.diagnosis() if self.engine else diagnosis.diagnose([verdict.reason])
+        return found is not None and found.is_permanent
 
     def _finish(self, verdict: watch.Verdict) -> int:
         """End this rank: tell the others, publish the reason, and end all processes of vLLM."""
@@ -380,8 +380,7 @@ class Rank:
         log(f"rank {self.rank} on {self.here.host} ends: {self.reason}")
         served_s = time.monotonic() - self.ready_at if self.ready_at else 0.0
         facts = {"rank": self.rank, "host": self.here.host, "end": self.end, "reason": self.reason}
-        is_permanent = not self.ready_at and any(map(requeue.is_permanent, self.errors))
-        facts.update(is_own=verdict.is_own, served_s=served_s, is_permanent=is_permanent)
+        facts.update(is_own=verdict.is_own, served_s=served_s, is_permanent=self._is_permanent(verdict))
         self.publisher.put("the report", lambda: self.folder.write_end(self.rank, facts))
         if self.registry:
             self.publisher.put("the registry", self.registry.remove)

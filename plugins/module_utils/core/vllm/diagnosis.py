@@ -39,6 +39,9 @@ _IS_UP = "Application startup complete"
 #: The job was asked to end: what follows are consequences.
 _ASKED_TO_END = ("[shutdown] API server: shutdown triggered", "herd: draining (", "DUE TO PREEMPTION", "CANCELLED AT")
 _ERROR = re.compile(r"\b(?:Worker\w*|EngineCore\w*|MainProcess) pid=\d+\).*?\bERROR \S+ \S+ \[[^\]]*\] (?P<text>.+)")
+#: Lines that may be errors, and those of them that are none: warnings that quote one.
+_MAYBE_ERROR = re.compile(r"ERROR |Error: |error[:,] ")
+_LOGGED = re.compile(r"\) (?:WARNING|INFO|DEBUG) ")
 _EXCEPTION = re.compile(r"[\w.]*(?:Error|Exception|Interrupt)\b: ")
 #: Slurm's own lines also count after the job was asked to end.
 _SLURM = ("slurmstepd:", "srun:")
@@ -58,6 +61,7 @@ class Diagnosis:
     :ivar line: the line of the log that shows it; empty if Slurm told it.
     :ivar rank: the rank that printed it; None if unknown.
     :ivar is_warning: whether the job works nevertheless.
+    :ivar is_permanent: whether another start with the same settings fails in the same way.
     """
 
     name: str
@@ -67,6 +71,7 @@ class Diagnosis:
     line: str = ""
     rank: int | None = None
     is_warning: bool = False
+    is_permanent: bool = False
 
     def as_data(self) -> dict[str, Any]:
         """Return the fields for JSON."""
@@ -91,7 +96,10 @@ def is_noise(line: str) -> bool:
 
 
 class LogReader:
-    """Takes a log line by line, and keeps only what was recognised."""
+    """Takes a log line by line, and keeps only what was recognised.
+
+    :ivar first_error: the first line of the run that looks like an error; empty if there is none.
+    """
 
     def __init__(self) -> None:
         self._begin_run()
@@ -102,6 +110,7 @@ class LogReader:
         self._hits: dict[str, _Hit] = {}
         self._other: _Hit | None = None
         self._is_asked = False
+        self.first_error = ""
 
     def feed(self, line: str) -> None:
         """Take the next line."""
@@ -114,6 +123,8 @@ class LogReader:
         if is_noise(line):
             return
         self._settings.read(line)
+        if not self.first_error and _MAYBE_ERROR.search(line) and not _LOGGED.search(line):
+            self.first_error = plain(progress.message(line))
         if _IS_UP in line:
             self._hits = {name: hit for name, hit in self._hits.items() if hit.weight == WARNING}
             self._other = None
@@ -142,7 +153,7 @@ class LogReader:
                     reason, cure = explained
                     diagnosis = Diagnosis(
                         rule.name, plain(reason).rstrip("."), plain(cure), f"{rule.page}.md", plain(text), _rank(line),
-                        rule.weight == WARNING,
+                        rule.weight == WARNING, rule.is_permanent,
                     )  # fmt: skip
                     self._hits[rule.name] = _Hit(rule.weight, self._number, diagnosis)
                 return

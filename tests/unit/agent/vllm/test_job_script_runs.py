@@ -86,7 +86,7 @@ class Job:
         return [int(word) for word in (self.slurm / "tasks-rank").read_text(encoding="ascii").split()]
 
     def stream(self, tokens: int) -> Stream:
-        found = Stream(self.spec.port, job_files.read_key(self.spec.key_file), tokens)
+        found = Stream(self.spec.port, job_files.read_key(Path(self.spec.key_file)), tokens)
         self.until(lambda: found.count > 2)
         return found
 
@@ -224,9 +224,19 @@ def test_settings_that_vllm_refuses_are_not_tried_again(job: Callable[..., Job])
     assert one.status()[1].endswith("it is not requeued: the same settings fail again")
 
 
+def test_wrong_interface_ends_the_job_once_with_its_sentence(job: Callable[..., Job]) -> None:
+    one = job(interface="nosuch0", hosts={})
+    assert one.process.wait(40) == 1, one.log
+    assert one.calls == []
+    phase, reason = one.status()
+    assert phase == "failed"
+    assert "the interface nosuch0 with an IPv4 address" in reason and "set nccl.socket_ifname" in reason
+    assert reason.endswith("it is not requeued: the same settings fail again")
+
+
 def test_key_and_secret_are_in_no_command_line_and_no_environment(job: Callable[..., Job]) -> None:
     one = job().until_ready()
-    key = job_files.read_key(one.spec.key_file).encode()
+    key = job_files.read_key(Path(one.spec.key_file)).encode()
     secret = json.loads((one.folder.path / "run.json").read_text(encoding="utf-8"))["secret"].encode()
     seen = 0
     for path in Path("/proc").glob("[0-9]*"):

@@ -71,6 +71,46 @@ def test_message_is_recognised(page: str, name: str, _source: str, line: str) ->
     assert found.rank == (int(line[0]) if line[1] == ":" else None)
 
 
+@pytest.mark.parametrize(
+    ("line", "is_permanent"),
+    [
+        ("vllm: error: unrecognized arguments: --no-such-flag", True),
+        ("vllm: error: argument --port: expected one argument", True),
+        ("vllm serve: error: argument --dtype: invalid choice: 'f9' (choose from 'auto', 'half')", True),
+        ("  Value error, User-specified max_model_len (4096) is greater than", True),
+        ("  Input should be 'auto' or 'fp8' [type=literal_error, input_value='x', input_type=str]", True),
+        ("Total number of attention heads (4) must be divisible by tensor parallel size (3).", True),
+        ("AssertionError: vocab size (151) must be divisible by world size (2)", True),
+        ("huggingface_hub.errors.LocalEntryNotFoundError: Cannot find an appropriate cached snapshot folder", True),
+        ("RuntimeError: CUDA error: no kernel image is available for execution on the device", True),
+        ("PermissionError: [Errno 13] Permission denied: '/home/x/.triton'", True),
+        ("ifa != nullptr. Unable to find address for: nosuch0", True),
+        ("NCCL WARN Bootstrap : no socket interface found", True),
+        ("expected the interface nosuch0 with an IPv4 address, found eth0, lo: set nccl.socket_ifname", True),
+        ("expected an address on the fabric, found none on n1: set nccl.socket_ifname", True),
+        ("OSError: [Errno 98] Address already in use", False),
+        ("expected port 29501 to be free for the rendezvous of the ranks, found another program on it", False),
+        ("torch.OutOfMemoryError: CUDA out of memory.", False),
+        ("DistStoreError: Timed out after 61 seconds waiting for clients. 1/2 clients joined.", False),
+        ("slurmstepd: error: Detected 1 oom_kill event in StepId=12.0.", False),
+    ],
+)
+def test_errors_of_settings_and_of_the_model_are_permanent(line: str, is_permanent: bool) -> None:
+    assert text_of(line).is_permanent is is_permanent
+
+
+def test_first_error_is_kept_where_no_rule_knows_one() -> None:
+    lines = [
+        *STARTED,
+        "0: (APIServer pid=1) WARNING 11-29 17:41:02 [x.py:1] ignored ValueError: no matter",
+        "0: Traceback (most recent call last):",
+        "0: KeyError: 'something that no rule knows'",
+        "0: ValueError: what follows from it",
+    ]
+    assert diagnosis.read(lines).first_error == "KeyError: 'something that no rule knows'"
+    assert diagnosis.read([*lines, *STARTED]).first_error == ""
+
+
 def test_every_rule_has_a_captured_message() -> None:
     assert {rule.name for rule in diagnosis.RULES} - {name for _page, name, *_rest in MESSAGES} <= {
         # Rare ones, whose texts are those of the sources only.

@@ -9,7 +9,6 @@ of a preemption is not requeued either.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -30,13 +29,6 @@ WELL_S = 600.0
 PAUSES_S = (120, 120, 300, 900, 1800)
 #: Most failures that a job keeps in its memory.
 MOST = 64
-#: Messages of vLLM about its settings and its model. The same settings fail in the same way.
-_PERMANENT = re.compile(
-    r"unrecognized arguments|expected one argument|invalid choice|validation error for|Value error|HFValidationError|"
-    r"LocalEntryNotFoundError|GatedRepoError|RepositoryNotFoundError|Unknown quantization|must be divisible|"
-    r"only supported on GPUs with compute capability|no kernel image is available|is greater than the derived|"
-    r"Permission denied|--node-rank` must be"
-)
 
 
 @dataclass(frozen=True)
@@ -122,11 +114,6 @@ class Decision:
     reason: str
     pause_s: int = 0
     is_failure: bool = False
-
-
-def is_permanent(line: str) -> bool:
-    """Say whether an error of vLLM's log comes from settings or the model, so that another start fails as well."""
-    return _PERMANENT.search(line) is not None
 
 
 def in_a_row(failures: Sequence[Failure]) -> int:

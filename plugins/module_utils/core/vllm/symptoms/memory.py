@@ -78,6 +78,7 @@ RULES = (
         "a context of {len} tokens needs {need} GiB of cache on each GPU, and {have} GiB are left beside the weights",
         _kv_cure,
         _CONTEXT,
+        is_permanent=True,
     ),
     rule(
         "no-room-for-kv-cache",
@@ -86,6 +87,7 @@ RULES = (
         "the weights leave no GPU memory for the key-value cache",
         _no_kv_cure,
         _GPU,
+        is_permanent=True,
     ),
     rule(
         "gpu-in-use",
@@ -103,6 +105,7 @@ RULES = (
         "the weights do not fit into the memory of the GPUs",
         "use more GPUs, a quantised variant of the model, or GPUs with more memory; herdctl vllm plan shows what fits",
         _GPU,
+        is_permanent=True,
     ),
     rule(
         "gpu-out-of-memory",

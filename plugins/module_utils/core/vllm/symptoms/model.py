@@ -38,6 +38,7 @@ RULES = (
         _context_reason,
         _context_cure,
         _CONTEXT,
+        is_permanent=True,
     ),
     rule(
         "model-gated",
@@ -46,6 +47,7 @@ RULES = (
         "the model is gated, and your Hugging Face account has no access",
         "accept the licence on the model's page, then log in: huggingface-cli login (HF_TOKEN stays in your cache)",
         _MODEL,
+        is_permanent=True,
     ),
     rule(
         "model-gated",
@@ -54,6 +56,7 @@ RULES = (
         "the model is gated, and your account has no access",
         "accept the licence on the model's page, then log in: huggingface-cli login",
         _MODEL,
+        is_permanent=True,
     ),
     rule(
         "model-gated",
@@ -62,6 +65,7 @@ RULES = (
         "Hugging Face refuses the download ({what}): the model is gated, or the token is wrong",
         "accept the licence on the model's page, then log in: huggingface-cli login",
         _MODEL,
+        is_permanent=True,
     ),
     rule(
         "model-not-found",
@@ -71,6 +75,7 @@ RULES = (
         "Hugging Face has no model {model}, or it is private",
         "correct models.<key>.huggingface_id",
         _MODEL,
+        is_permanent=True,
     ),
     rule(
         "model-not-found",
@@ -79,6 +84,7 @@ RULES = (
         "Hugging Face has no such model, or it is private",
         "correct models.<key>.huggingface_id",
         _MODEL,
+        is_permanent=True,
     ),
     rule(
         "model-path-missing",
@@ -87,6 +93,7 @@ RULES = (
         "the folder {path} does not exist on a node of the job",
         "put the model into a directory that all nodes share, and correct models.<key>.path",
         _MODEL,
+        is_permanent=True,
     ),
     rule(
         "model-not-cached",
@@ -95,6 +102,7 @@ RULES = (
         "the model is not in the cache, and the nodes may not download",
         "download it on the login node; cache.huggingface_cache must be a directory that all nodes share",
         _MODEL,
+        is_permanent=True,
     ),
     rule(
         "model-not-cached",
@@ -103,6 +111,7 @@ RULES = (
         "a file of the model is not in the cache, and the nodes cannot download it",
         "download it on the login node; cache.huggingface_cache must be shared by all nodes",
         _MODEL,
+        is_permanent=True,
     ),
     rule(
         "hub-unreachable",
@@ -121,6 +130,7 @@ RULES = (
         "a file of the model is damaged or incomplete",
         "remove the model from the cache (herdctl vllm cleanup --model KEY) and download it again",
         _MODEL,
+        is_permanent=True,
     ),
     rule(
         "model-damaged",
@@ -129,6 +139,7 @@ RULES = (
         "a file of the model is damaged or incomplete",
         "remove the model from the cache (herdctl vllm cleanup --model KEY) and download it again",
         _MODEL,
+        is_permanent=True,
     ),
     rule(
         "architecture-unsupported",
@@ -137,6 +148,7 @@ RULES = (
         "this vLLM release does not know the architecture {names}",
         "choose a newer vLLM release",
         _MODEL,
+        is_permanent=True,
     ),
     rule(
         "architecture-unsupported",
@@ -146,6 +158,7 @@ RULES = (
         "the installed transformers does not know {name}",
         "install the versions that belong together (playbooks/vllm.yml)",
         _NODE,
+        is_permanent=True,
     ),
     rule(
         "dev-null-not-writable",
@@ -154,6 +167,7 @@ RULES = (
         "the node's /dev/null cannot be written",
         "tell the cluster's support: its mode must be 0666",
         _CACHE,
+        is_permanent=True,
     ),
     rule(
         "cache-not-writable",
@@ -162,6 +176,7 @@ RULES = (
         "{path} cannot be written",
         "set cache.xdg_cache_home and cache.triton_cache_dir to directories of yours that the compute nodes may write",
         _CACHE,
+        is_permanent=True,
     ),
     rule(
         "cache-not-writable",
@@ -170,5 +185,6 @@ RULES = (
         "{path} is on a file system that this node may only read",
         "set cache.xdg_cache_home and cache.triton_cache_dir to directories that the compute nodes may write",
         _CACHE,
+        is_permanent=True,
     ),
 )

@@ -49,6 +49,7 @@ RULES = (
         "this vLLM release has no code for these GPUs",
         _BUILD,
         _NODE,
+        is_permanent=True,
     ),
     rule(
         "dtype-unsupported",
@@ -57,6 +58,7 @@ RULES = (
         "{gpu} of compute capability {capability} has no bfloat16",
         "set vllm.dtype to float16",
         _NODE,
+        is_permanent=True,
     ),
     rule(
         "quantization-unsupported",
@@ -66,6 +68,7 @@ RULES = (
         "the quantisation needs compute capability {least}, and the GPU has {has} (75 means 7.5)",
         _quantization_cure,
         _NODE,
+        is_permanent=True,
     ),
     rule(
         "quantization-unsupported",
@@ -74,6 +77,7 @@ RULES = (
         "the quantisation {method} does not work with {dtype}",
         "set vllm.dtype to auto, or to a type that the message names",
         _NODE,
+        is_permanent=True,
     ),
     rule(
         "quantization-unknown",
@@ -82,6 +86,7 @@ RULES = (
         "vLLM does not know the quantisation {method}",
         "correct models.<key>.quantization",
         _ARGUMENT,
+        is_permanent=True,
     ),
     rule(
         "quantization-mismatch",
@@ -90,6 +95,7 @@ RULES = (
         "the model is quantised as {has}, and the configuration says {given}",
         "set models.<key>.quantization to {has}, or leave it out",
         _ARGUMENT,
+        is_permanent=True,
     ),
     rule(
         "no-gpu",
@@ -124,6 +130,16 @@ RULES = (
         "{size} GPUs do not divide the model's {heads} attention heads",
         "set gpus to a divisor of {heads}",
         _ARGUMENT,
+        is_permanent=True,
+    ),
+    rule(
+        "tensor-parallel-size",
+        "must be divisible by",
+        r"(?P<what>[^()]{1,120}(?:\([^)]{1,60}\) )?must be divisible by .{1,120})",
+        "vLLM says: {what}",
+        "set gpus to a number that divides it",
+        _ARGUMENT,
+        is_permanent=True,
     ),
     rule(
         "nodes-do-not-divide",
@@ -132,6 +148,7 @@ RULES = (
         "{nodes} nodes do not divide {size} GPUs",
         "set gpus to a multiple of nodes",
         _ARGUMENT,
+        is_permanent=True,
     ),
     rule(
         "node-rank",
@@ -140,6 +157,7 @@ RULES = (
         "a rank has number {rank} of {most}",
         "run the script with one task for each node, as it was written",
         _ARGUMENT,
+        is_permanent=True,
     ),
     rule(
         "ranks-differ",
@@ -148,6 +166,7 @@ RULES = (
         "the ranks were started with different arguments",
         "submit the job anew: herdctl vllm launch",
         _ARGUMENT,
+        is_permanent=True,
     ),
     rule(
         "unknown-option",
@@ -156,6 +175,16 @@ RULES = (
         "this vLLM release does not know {arguments}",
         "remove it from vllm.extra_arguments, or choose another release",
         _ARGUMENT,
+        is_permanent=True,
+    ),
+    rule(
+        "argument-refused",
+        "error: argument",
+        r"error: argument (?P<argument>[^\s:]+): (?P<what>.{1,200})",
+        "vLLM refuses the argument {argument}: {what}",
+        "correct it in vllm.extra_arguments, or the key that it comes from",
+        _ARGUMENT,
+        is_permanent=True,
     ),
     rule(
         "model-needs-remote-code",
@@ -164,6 +193,7 @@ RULES = (
         "the model brings its own code, which vLLM does not run unasked",
         "read the code, then add --trust-remote-code to vllm.extra_arguments",
         _ARGUMENT,
+        is_permanent=True,
     ),
     rule(
         "no-compiler",
@@ -181,6 +211,7 @@ RULES = (
         "the environment has no vLLM, or the node does not see it",
         "run playbooks/vllm.yml, or correct paths.venv_dir: it must be on a file system that all nodes share",
         _NODE,
+        is_permanent=True,
     ),
     rule(
         "library-missing",
@@ -198,5 +229,16 @@ RULES = (
         "correct the value in the configuration",
         _ARGUMENT,
         CONSEQUENCE,
+        is_permanent=True,
+    ),
+    rule(
+        "configuration-refused",
+        "[type=",
+        r"(?P<what>\S.{1,400}?) \[type=\w+, input_value=",
+        "vLLM says: {what}",
+        "correct the value in the configuration",
+        _ARGUMENT,
+        CONSEQUENCE,
+        is_permanent=True,
     ),
 )

@@ -100,6 +100,7 @@ RULES = (
         "a node has no interface {interface} with an address",
         "correct nccl.socket_ifname: srun --nodes=2 ip -br address shows the interfaces; empty means automatic",
         _INTERFACE,
+        is_permanent=True,
     ),
     rule(
         "wrong-interface",
@@ -108,6 +109,7 @@ RULES = (
         "NCCL finds no interface of the name in nccl.socket_ifname",
         "correct nccl.socket_ifname: srun --nodes=2 ip -br address shows the interfaces; empty means automatic",
         _INTERFACE,
+        is_permanent=True,
     ),
     rule(
         "wrong-host-address",
@@ -116,6 +118,7 @@ RULES = (
         "the address {address} is not one of this node",
         "remove the node's address from the site's facts, or correct it: ip -br address shows them",
         _INTERFACE,
+        is_permanent=True,
     ),
     rule(
         "nccl-uses-sockets",

@@ -59,6 +59,7 @@ class Rule:
     :ivar words: a part of each line that C(pattern) matches, in lower case. It finds lines quickly.
     :ivar reason, cure: without a full stop: a format with the groups of C(pattern), or a function.
     :ivar page: a page of docs/operations/vllm, without its suffix.
+    :ivar is_permanent: whether another start with the same settings and the same model fails in the same way.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Rule:
     cure: str | Explain
     page: str
     weight: int = CAUSE
+    is_permanent: bool = False
 
     def explain(self, found: re.Match[str], settings: Settings) -> tuple[str, str] | None:
         """Return the reason and the cure for a line; None if its numbers are none, such as C(1.2.3) or a total of 0.
@@ -86,7 +88,14 @@ class Rule:
 
 
 def rule(
-    name: str, words: str, pattern: str, reason: str | Explain, cure: str | Explain, page: str, weight: int = CAUSE
+    name: str,
+    words: str,
+    pattern: str,
+    reason: str | Explain,
+    cure: str | Explain,
+    page: str,
+    weight: int = CAUSE,
+    is_permanent: bool = False,
 ) -> Rule:
     """Make a rule; the pattern is searched without regard to case."""
-    return Rule(name, words.lower(), re.compile(pattern, re.IGNORECASE), reason, cure, page, weight)
+    return Rule(name, words.lower(), re.compile(pattern, re.IGNORECASE), reason, cure, page, weight, is_permanent)

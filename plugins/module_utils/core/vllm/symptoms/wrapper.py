@@ -59,6 +59,7 @@ RULES = (
         "a node has no interface {interface} with an address (it has {found})",
         "correct nccl.socket_ifname: srun --nodes=2 ip -br address shows the interfaces; empty means automatic",
         "wrong-interface",
+        is_permanent=True,
     ),
     rule(
         "no-fabric-address",
@@ -67,6 +68,7 @@ RULES = (
         "a node has no address for the traffic between the ranks ({found})",
         "set nccl.socket_ifname to an interface that every node has: srun --nodes=2 ip -br address",
         "wrong-interface",
+        is_permanent=True,
     ),
     rule(
         "job-cannot-start",

@@ -61,21 +61,6 @@ def test_job_without_requeues_fails_at_once() -> None:
     assert requeue.decide(LOST, RUNNING, [], 0).action == "fail"
 
 
-@pytest.mark.parametrize(
-    ("line", "is_permanent"),
-    [
-        ("vllm: error: unrecognized arguments: --no-such-flag", True),
-        ("  Value error, User-specified max_model_len (4096) is greater than", True),
-        ("Total number of attention heads (4) must be divisible by tensor parallel size (3).", True),
-        ("OSError: [Errno 98] Address already in use", False),
-        ("torch.OutOfMemoryError: CUDA out of memory.", False),
-        ("DistStoreError: Timed out after 61 seconds waiting for clients. 1/2 clients joined.", False),
-    ],
-)
-def test_errors_of_settings_are_permanent(line: str, is_permanent: bool) -> None:
-    assert requeue.is_permanent(line) is is_permanent
-
-
 def test_ports_follow_from_the_number_of_the_job() -> None:
     assert ports.choose(29500, 21, ()) == ports.RankPorts(29542, 29543)
     assert ports.choose(29500, 21, {29543}) == ports.RankPorts(29544, 29545)
