@@ -126,5 +126,4 @@ bench-gateway: setup ## Measure the time that the gateway adds to a request: wit
 
 bench: setup ## Time and task count of a no-change run, cold and warm build
 	@tools/lab-ready
-	@HERD_LAB=bench $(BIN)/python -m tests.lab up
-	@$(BIN)/python bench/run.py --lab bench; status=$$?; HERD_LAB=bench $(BIN)/python -m tests.lab down; exit $$status
+	@tools/bench

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from tests.lab import cli
 from tests.lab.lab import Manager
 from tests.lab.naming import Places
 from tests.lab.process import LabError
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -51,3 +54,20 @@ def test_killed_run_reserves_nothing(manager: Manager) -> None:
     (manager.places.run / ".router.reserved").write_text("4711", encoding="ascii")
     with manager.reserved("router"):
         assert (manager.places.run / ".router.reserved").read_text(encoding="ascii") == str(os.getpid())
+
+
+@pytest.mark.parametrize("program", [("demo", "up"), ("demo", "down"), ("bench",)])
+def test_program_of_a_reserved_lab_is_refused(program: tuple[str, ...]) -> None:
+    """The programs use the labs of this machine, so the name is one that no other run has."""
+    name = f"r{os.getpid()}"
+    with Manager(Places.of(os.environ)).reserved(name):
+        done = subprocess.run(
+            [str(ROOT / "tools" / program[0]), *program[1:]],
+            env={**os.environ, "HERD_LAB": name},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert f"Another run uses lab {name} (process {os.getpid()}): wait until it has ended" in done.stderr + done.stdout
+    assert "Three hosts" not in done.stdout
