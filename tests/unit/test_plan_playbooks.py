@@ -45,7 +45,7 @@ GROUPS = {"head_server": ["h"], "rpc_worker": ["w"], "node": ["h", "w"], "fast_r
 
 
 def ran(folder: Path, playbook: str, groups: dict[str, list[str]], *more: str) -> subprocess.CompletedProcess[str]:
-    children = {name: {"hosts": {host: {} for host in hosts}} for name, hosts in groups.items()}
+    children: dict[str, Any] = {name: {"hosts": {host: {} for host in hosts}} for name, hosts in groups.items()}
     inventory = folder / "inventory.json"
     inventory.write_text(json.dumps({"all": {"vars": COMMON, "children": children}}), encoding="utf-8")
     return subprocess.run(

@@ -45,7 +45,7 @@ def test_status_file_has_tiers_and_nodes(tmp_path: Path, groups: list[str], keys
     program = tmp_path / "bin" / "herdctl"
     program.write_text(HERDCTL, encoding="utf-8")
     program.chmod(0o755)
-    children = {name: {"hosts": {f"host-{number}": {}}} for number, name in enumerate(groups)}
+    children: dict[str, Any] = {name: {"hosts": {f"host-{number}": {}}} for number, name in enumerate(groups)}
     inventory, written = tmp_path / "inventory.json", tmp_path / "status.json"
     inventory.write_text(json.dumps({"all": {"vars": COMMON, "children": children}}), encoding="utf-8")
     done = subprocess.run(

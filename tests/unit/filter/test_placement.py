@@ -23,7 +23,7 @@ MODELS = {model.name: model for model in models()}
 
 def test_filter_reads_only_inventory_variables() -> None:
     entry = {"name": "small", "layers": 9, "metadata": metadata_of(header_of(MODELS["llama"])).to_data()}
-    hosts = {
+    hosts: dict[str, dict[str, Any]] = {
         "a": {"herd_gpus": [{"name": "Tesla V100S-PCIE-32GB", "memory_mib": 32768}], "herd_gpu_free_mib": [9000]},
         "b": {"herd_gpus": [], "herd_memory_gib": 16, "other": object()},
         "h": {"herd_memory_gib": 16},
@@ -90,8 +90,8 @@ def test_gpu_of_a_router_is_booked_once() -> None:
     gpu = {"name": "Tesla V100S-PCIE-32GB", "memory_mib": 2048}
     host = {"herd_gpus": [gpu], "herd_memory_gib": 16}
     router = {**host, "fast_router_models": {"small": {}}, "fast_router_settings": {"context": 65536}}
-    hosts = {"a": host, "b": router, "h": {"herd_memory_gib": 16}}
-    given = {"settings": {"context": 8192}, "models": {"small": entry}}
+    hosts: dict[str, dict[str, Any]] = {"a": host, "b": router, "h": {"herd_memory_gib": 16}}
+    given: dict[str, Any] = {"settings": {"context": 8192}, "models": {"small": entry}}
     alone = placement_filter.placement(entry, ["a", "b"], "h", hosts, "0c1e57098", **given)
     both = placement_filter.placement(entry, ["a", "b"], "h", hosts, "0c1e57098", routers=["b"], **given)
     assert alone["fits"] and not any("router" in text for text in alone["warnings"])

@@ -80,7 +80,7 @@ def test_invalid_input_is_one_sentence(models_given: dict[str, Any], sentence: s
 def test_unnamed_models_take_no_more_than_the_plan_of_the_head_leaves(named: dict[str, Any]) -> None:
     host = {"herd_gpus": [GPU], "herd_memory_gib": 16}
     router = {**host, "fast_router_models": named, "fast_router_settings": {"context": 8192}}
-    hosts = {"b": router, "h": {"herd_memory_gib": 16}}
+    hosts: dict[str, dict[str, Any]] = {"b": router, "h": {"herd_memory_gib": 16}}
     given: dict[str, Any] = {"settings": {"context": 8192}, "models": ENTRIES, "routers": ["b"]}
     found = placement(ENTRIES["llama"], ["b"], "h", hosts, "0c1e57098", **given)
     assert found["fits"]

@@ -21,6 +21,7 @@ import yaml
 
 from ansible_collections.herd.inference.plugins.module_utils.core.models.metadata import from_data
 from tests.models import lab_model
+from tests.models.gguf_writer import ALIGNMENT
 from tests.models.lab_model import LAB, TINY, Vocabulary
 
 ROOT = Path(__file__).parents[3]
@@ -54,13 +55,19 @@ def test_independent_reader_finds_the_written_fields_and_tensors(vocabulary: Voc
     whole = tmp_path / "whole.gguf"
     whole.write_bytes(b"".join((tmp_path / part["file"]).read_bytes() for part in facts["parts"]))
     reader = gguf.GGUFReader(whole)
-    assert reader.get_field("llama.block_count").contents() == TINY.layers
-    assert reader.get_field("tokenizer.ggml.tokens").contents() == WORDS
-    assert reader.get_field("tokenizer.ggml.eos_token_id").contents() == 2
-    assert reader.get_field("tokenizer.chat_template").contents() == lab_model.CHAT_TEMPLATE
+
+    def content(name: str) -> Any:
+        field = reader.get_field(name)
+        assert field is not None, name
+        return field.contents()
+
+    assert content("llama.block_count") == TINY.layers
+    assert content("tokenizer.ggml.tokens") == WORDS
+    assert content("tokenizer.ggml.eos_token_id") == 2
+    assert content("tokenizer.chat_template") == lab_model.CHAT_TEMPLATE
     assert len(reader.tensors) == 3 + 9 * TINY.layers
     last = reader.tensors[-1]
-    assert last.data_offset + last.n_bytes <= facts["size"] < last.data_offset + last.n_bytes + lab_model.ALIGNMENT
+    assert last.data_offset + last.n_bytes <= facts["size"] < last.data_offset + last.n_bytes + ALIGNMENT
     output = next(tensor for tensor in reader.tensors if tensor.name == "output.weight")
     speaks = [bool(row.any()) for row in output.data]
     assert speaks == [word in ("\u2581hello", "\u2581a", ".") for word in WORDS]

@@ -13,8 +13,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
 #: A port of this machine without a listener, so that ssh fails at once.
-DEAD = {"ansible_host": "127.0.0.1", "ansible_port": 1, "ansible_ssh_args": ""}
-HERE = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+DEAD: dict[str, object] = {"ansible_host": "127.0.0.1", "ansible_port": 1, "ansible_ssh_args": ""}
+HERE: dict[str, object] = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
 
 
 def play(folder: Path, hosts: dict[str, dict[str, object]], *more: str) -> subprocess.CompletedProcess[str]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import socket
 import threading
 import time
@@ -32,7 +33,7 @@ def listening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socke
         made.bind(str(tmp_path / "socket"))
         made.listen(8)
         monkeypatch.setattr(app, "_inherited_sockets", lambda: [made.dup()])
-        monkeypatch.setattr(app.importlib, "import_module", fail)
+        monkeypatch.setattr(importlib, "import_module", fail)
         yield made
 
 

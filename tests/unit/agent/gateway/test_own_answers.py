@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -86,7 +87,12 @@ def test_own_pages_need_no_key(tmp_path: Path) -> None:
 
 def test_pages_are_kept_for_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made_at, real = list[str](), status_report.collect
-    monkeypatch.setattr(status_report, "collect", lambda *given: made_at.append("") or real(*given))
+
+    def recorded(*given: Any) -> Any:
+        made_at.append("")
+        return real(*given)
+
+    monkeypatch.setattr(status_report, "collect", recorded)
 
     async def check(made: Running) -> None:
         monkeypatch.setattr(status_pages, "KEPT_S", 30.0)

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.agent.gateway import upstream
@@ -38,7 +40,7 @@ async def outcome(made: Running, **more: Any) -> tuple[int, bytes]:
             return response.status, await response.read()
     except ConnectionError:
         return -1, b""
-    except upstream.aiohttp.ClientError:
+    except aiohttp.ClientError:
         return -1, b""
 
 
@@ -294,7 +296,7 @@ def test_requests_in_flight_return_to_zero_without_file_descriptors(
     async def run() -> None:
         async with running(tmp_path, answer(whole(OK))) as made:
             with monkeypatch.context() as patched:
-                patched.setattr(upstream.socket, "socket", no_socket)
+                patched.setattr(socket, "socket", no_socket)
                 tasks = [asyncio.create_task(outcome(made)) for _each in range(20)]
                 found = await asyncio.gather(*tasks)
             assert {status for status, _body in found} <= {503, -1}

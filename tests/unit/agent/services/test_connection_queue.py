@@ -118,7 +118,12 @@ def test_queued_connections_are_forwarded_when_the_queue_ends(start: Start, head
         assert found == b"a question"
         # Both directions carry more than the buffers hold, and the queue forwards the end of each.
         large = os.urandom(4 << 20)
-        sender = threading.Thread(target=lambda: (client.sendall(large), client.shutdown(socket.SHUT_WR)))
+
+        def send() -> None:
+            client.sendall(large)
+            client.shutdown(socket.SHUT_WR)
+
+        sender = threading.Thread(target=send)
         sender.start()
         back = b""
         while piece := client.recv(65536):

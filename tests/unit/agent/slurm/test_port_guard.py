@@ -186,7 +186,8 @@ class Node:
         return [word == "yes" for word in said]
 
     def end(self) -> None:
-        for process in (*self.others, self.process):
+        started: list[subprocess.Popen[Any]] = [*self.others, self.process]
+        for process in started:
             process.kill()
             process.wait()
 

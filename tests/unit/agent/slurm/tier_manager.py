@@ -98,7 +98,7 @@ class Home:
         (folder / "double").mkdir()
         self.slurm = Double(folder / "double")
         tier = {"name": "fast", "job_name": "llama-14b", "script": "run-14b.slurm", "enabled": True, "hosts": []}
-        self.data = {
+        self.data: dict[str, Any] = {
             "schema": 1, "user": getpass.getuser(), "registry": str(folder / "registry"), "logs": str(folder / "logs"),
             "state": str(folder / "state"), "view": str(folder / "run" / "tiers.json"), "scripts": "/scripts",
             "every": 0.1, "backoff": [10, 20], "nodes": ["vasp-02"],

@@ -133,7 +133,7 @@ def make(seed: int) -> tuple[Simulation, bytes]:
     known = chance.random() < 0.7
     places: dict[str, Place] = {}
     segments, parts, kept = [], [], Extents()
-    start = 0
+    start: int | None = 0
     for number, data in enumerate(pieces):
         urls = [f"http://{host}/{number}" for host in ("one", "two", "three")[: chance.choice([1, 1, 2, 3])]]
         for url in urls:

@@ -89,7 +89,7 @@ def refused(router: Router, *arguments: Any, **more: Any) -> ApiError:
     ],
 )
 def test_tier_and_model(
-    router: Router, model: Any, target: str, headers: dict[str, str], tier: str, rewritten: str, task: str
+    router: Router, model: Any, target: str, headers: dict[str, Any], tier: str, rewritten: str, task: str
 ) -> None:
     found = ask(router, model, target, **headers)
     assert (found.tier, found.model if found.is_rewritten else "", found.task) == (tier, rewritten, task)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from ansible_collections.herd.inference.plugins.filter.model_problems import model_problems
+from ansible_collections.herd.inference.plugins.module_utils.core.download.identity import RemoteFile
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, MismatchError
 from ansible_collections.herd.inference.plugins.module_utils.core.models import lock as model_lock
 
@@ -133,15 +134,12 @@ def test_gated_model_needs_a_token() -> None:
     assert "set model_store_token in a vault" in problem
 
 
-@dataclass(frozen=True)
-class HubFile:
-    size: int | None = 3
-    sha256: str | None = A
-    commit: str | None = COMMIT
+def hub_file(size: int | None = 3, sha256: str | None = A, commit: str | None = COMMIT) -> RemoteFile:
+    return RemoteFile(size, sha256, None, commit)
 
 
 def test_lock_holds_the_facts_of_the_hub() -> None:
-    found = model_lock.lock(PARTS, [HubFile(), HubFile(4, B)])
+    found = model_lock.lock(PARTS, [hub_file(), hub_file(4, B)])
     assert found == {
         "repository": "o/m-GGUF",
         "revision": COMMIT,
@@ -164,24 +162,24 @@ def test_lock_holds_the_facts_of_the_hub() -> None:
 @pytest.mark.parametrize(
     ("entry", "said", "says"),
     [
-        (ONE, HubFile(size=None), "publish commit, size and SHA-256 of m.gguf"),
-        (ONE, HubFile(sha256=None), "SHA-256 None"),
-        (ONE, HubFile(commit=None), "commit None"),
-        (ONE, HubFile(commit="main"), "commit main"),
-        ({**ONE, "size": 4}, HubFile(), "the size of m.gguf in the entry, 4, found 3 on the hub"),
-        ({**ONE, "sha256": B}, HubFile(), "the sha256 of m.gguf"),
-        ({**ONE, "files": [{"file": "m.gguf", "sha256": B}]}, HubFile(), "the file was replaced"),
-        ({**ONE, "revision": OTHER}, HubFile(), f"expected commit {OTHER}, found {COMMIT}"),
+        (ONE, hub_file(size=None), "publish commit, size and SHA-256 of m.gguf"),
+        (ONE, hub_file(sha256=None), "SHA-256 None"),
+        (ONE, hub_file(commit=None), "commit None"),
+        (ONE, hub_file(commit="main"), "commit main"),
+        ({**ONE, "size": 4}, hub_file(), "the size of m.gguf in the entry, 4, found 3 on the hub"),
+        ({**ONE, "sha256": B}, hub_file(), "the sha256 of m.gguf"),
+        ({**ONE, "files": [{"file": "m.gguf", "sha256": B}]}, hub_file(), "the file was replaced"),
+        ({**ONE, "revision": OTHER}, hub_file(), f"expected commit {OTHER}, found {COMMIT}"),
     ],
 )
-def test_facts_that_differ_from_the_entry_are_refused(entry: dict[str, Any], said: HubFile, says: str) -> None:
+def test_facts_that_differ_from_the_entry_are_refused(entry: dict[str, Any], said: RemoteFile, says: str) -> None:
     with pytest.raises(HerdError, match=says):
         model_lock.lock(entry, [said])
 
 
 def test_files_of_two_commits_are_refused() -> None:
     with pytest.raises(MismatchError, match="all files in one commit"):
-        model_lock.lock(PARTS, [HubFile(), replace(HubFile(4), commit=OTHER)])
+        model_lock.lock(PARTS, [hub_file(), replace(hub_file(4), commit=OTHER)])
 
 
 @pytest.mark.parametrize(
@@ -196,7 +194,7 @@ def test_files_of_two_commits_are_refused() -> None:
     ],
 )
 def test_lock_of_other_files_is_ignored(change: dict[str, Any], holds: bool) -> None:
-    lock = model_lock.lock(ONE, [HubFile()])
+    lock = model_lock.lock(ONE, [hub_file()])
     entry = {**ONE, **change}
     merged = model_lock.merge({"m": entry}, {"m": lock, "gone": lock})
     assert merged == {"m": {**entry, **lock} if holds else entry}

@@ -29,7 +29,7 @@ FACTS = {name: {"memory_gib": 16} for name in (*WORKERS, "h")}
 GPU = {"name": "Tesla V100S-PCIE-32GB", "memory_mib": 32768}
 #: The draft of 2 layers that was measured beside a model of 12.
 DRAFT = metadata_of(header_of(llama("d2", Dense(2, 256, 8, 4, 32, 768, 32000))))
-MODEL_OF_DRAFT = {"draft": {"file": "/opt/models/d2.gguf", "tokens": 3}}
+MODEL_OF_DRAFT: dict[str, Any] = {"draft": {"file": "/opt/models/d2.gguf", "tokens": 3}}
 ENTRIES = {"d2": {"name": "d2", "file": "d2.gguf", "layers": 2, "metadata": DRAFT.to_data()}}
 
 

@@ -13,8 +13,9 @@ import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.models.metadata import from_data, metadata_of
 from ansible_collections.herd.inference.plugins.module_utils.core.placement import compute_buffer
-from tests.engine.accuracy import DATA, MARGIN, SHARE, Judged, judge, load, planner
+from tests.engine.accuracy import MARGIN, SHARE, Judged, judge, load
 from tests.engine.generated.model import header_of
+from tests.engine.generated.planning import DATA, planner
 from tests.engine.models import models, published
 
 FILES = sorted(DATA.glob("*.json"))

@@ -89,7 +89,7 @@ def test_truncated_entry_is_dead(length: int) -> None:
     assert [dead.file for dead in found.dead] == ["fast-12.json"]
 
 
-WRONG = {
+WRONG: dict[str, list[Any]] = {
     "schema": [None, 2, "1", True, 0],
     "tier": ["", "Fast", "a/b", "../fast", 1, "x" * 33, "fast\n"],
     "job_id": ["", "12a", 12, "-1", "1" * 13],
@@ -304,7 +304,12 @@ def test_entry_of_a_job_that_ended_long_ago_is_a_leftover() -> None:
 
 def test_unchanged_entry_is_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     parsed, real = list[str](), json.loads
-    monkeypatch.setattr(endpoint_registry.json, "loads", lambda text: parsed.append(text) or real(text))
+
+    def recorded(text: str) -> Any:
+        parsed.append(text)
+        return real(text)
+
+    monkeypatch.setattr(json, "loads", recorded)
     both = {**files(replace(FAST, release="parsed once")), "fast-99.json": "{ parsed once"}
     for turn in range(3):
         tracker = endpoint_registry.track(endpoint_registry.HeartbeatTracker(), both, NOW, turn)

@@ -13,8 +13,8 @@ import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags import subject as flag_subject
 from ansible_collections.herd.inference.plugins.module_utils.core.placement import from_inventory as inventory_placement
+from ansible_collections.herd.inference.plugins.module_utils.core.placement.router_models import ModelFile
 from ansible_collections.herd.inference.plugins.module_utils.core.slurm import job_models, job_spec
-from ansible_collections.herd.inference.plugins.module_utils.core.slurm.job_models import ModelFile
 from tests.unit.core.engine.flags.flag_lines import NEW
 from tests.unit.core.slurm.test_tier_plan import models, plan
 

@@ -22,7 +22,7 @@ def device(host: str, endpoint: str, **more: int) -> dict[str, Any]:
     return {"host": host, "endpoint": endpoint, "modelled": True, **sizes, **more}
 
 
-PLAN = {
+PLAN: dict[str, Any] = {
     "head": {"least": 3 * GIB, "comfortable": 46 * GIB, "mapped": 44 * GIB},
     "devices": [device("two", "10.0.0.2:50052"), device("three", "10.0.0.3:50052"), device("one", "")],
 }

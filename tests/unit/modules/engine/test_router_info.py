@@ -15,6 +15,8 @@ from typing import Any, ClassVar
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
+from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
+from ansible_collections.herd.inference.plugins.module_utils.ports.host import processes
 from ansible_collections.herd.inference.plugins.module_utils.ports.systemd import UnitState
 from ansible_collections.herd.inference.plugins.modules import router_info
 
@@ -97,8 +99,8 @@ def unit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str) -> dict[str,
         "state": UnitState("active", "running", True, 77, 1, since="Sat 2026-11-21 02:26:35 UTC"),
         "arguments": [binary, "--host", "0.0.0.0", "--port", port, "--api-key-file", str(key)],
     }
-    monkeypatch.setattr(router_info.systemd, "show", lambda name: has["state"])
-    monkeypatch.setattr(router_info.processes, "arguments_of", lambda pid: has["arguments"])
+    monkeypatch.setattr(systemd, "show", lambda name: has["state"])
+    monkeypatch.setattr(processes, "arguments_of", lambda pid: has["arguments"])
     return has
 
 

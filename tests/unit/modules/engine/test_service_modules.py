@@ -102,7 +102,7 @@ def test_readiness_check_expects_gpus_of_inventory() -> None:
 
 
 def test_readiness_check_and_plan_use_listed_gpus_only() -> None:
-    some = [{"memory_mib": 32768, "id": 0}, {"memory_mib": 16384, "id": "GPU-5d0b1b6f"}]
+    some: list[dict[str, Any]] = [{"memory_mib": 32768, "id": 0}, {"memory_mib": 16384, "id": "GPU-5d0b1b6f"}]
     plan = given(gpus={"vllm-node2": some, "vllm-node3": []}, local_gpus=[], tensor_split={})
     assert [(d.name, d.host) for d in head_plan.place(plan)] == [
         ("RPC0", "vllm-node2"),

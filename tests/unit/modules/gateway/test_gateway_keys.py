@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ ANN = {"id": "ann", "sha256": "a" * 64}
 @pytest.fixture(autouse=True)
 def own_group(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only root may change the owner of a file."""
-    monkeypatch.setattr(files.os, "chown", lambda *_arguments: None)
-    monkeypatch.setattr(files.os, "fchown", lambda *_arguments: None)
+    monkeypatch.setattr(os, "chown", lambda *_arguments: None)
+    monkeypatch.setattr(os, "fchown", lambda *_arguments: None)
     monkeypatch.setattr(files, "required_group_id", lambda _name, **_options: 0)
 
 

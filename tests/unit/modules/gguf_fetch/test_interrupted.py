@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.download import download
+from ansible_collections.herd.inference.plugins.module_utils.core.download import parts as download_parts
 from ansible_collections.herd.inference.plugins.module_utils.core.download.extents import Extents
 from ansible_collections.herd.inference.plugins.module_utils.core.download.retry import (
     BandwidthLimit,
@@ -23,7 +24,6 @@ from ansible_collections.herd.inference.plugins.module_utils.ports.download impo
 from ansible_collections.herd.inference.plugins.module_utils.ports.download.disk import Disk
 from ansible_collections.herd.inference.plugins.module_utils.ports.download.partial_file import PartialFile
 from ansible_collections.herd.inference.plugins.module_utils.ports.download.workers import DownloadWorkers
-from ansible_collections.herd.inference.plugins.modules import gguf_fetch
 from tests.unit.model_server import ModelServer
 from tests.unit.modules.gguf_fetch.downloads import PARTS, SMALL_PACE, WHOLE, Run, hidden, parts, sha256
 
@@ -84,7 +84,7 @@ def test_download_killed_before_any_step_is_completed_by_the_next_run(tmp_path: 
         folder.mkdir()
         dest = folder / "m.gguf"
         dest.write_bytes(b"GGUF former")
-        targets = gguf_fetch.plan_targets(str(dest), parts=pieces, sha256=sha256(WHOLE))
+        targets = download_parts.plan_targets(str(dest), parts=pieces, sha256=sha256(WHOLE))
 
         def attempt(disk: Any, targets: Any = targets) -> None:
             client = http_client.HttpClient()

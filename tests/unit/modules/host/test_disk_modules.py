@@ -19,6 +19,7 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.herd.inference.plugins.module_utils.core.host import journald as journald_rules
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule
 from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import disks, journald
 from ansible_collections.herd.inference.plugins.module_utils.ports.release import store as release_store
@@ -67,7 +68,7 @@ def test_a_full_disk_fails_with_refuse(
     monkeypatch.setattr(disks, "mounts", lambda paths: [(str(paths[0]), free, 1 << 20)])
     assert run(disk_info, capsys, paths=["/var/log"])["disks"][0]["state"] == state
     said: list[str] = []
-    monkeypatch.setattr(disk_info.HerdModule, "warn", lambda _module, text: said.append(text))
+    monkeypatch.setattr(HerdModule, "warn", lambda _module, text: said.append(text))
     found = run(disk_info, capsys, paths=["/var/log"], refuse=True)
     assert found.get("failed", False) is (state == "full")
     assert f"{free} of 1048576 MiB" in (found["msg"] if state == "full" else said[0])

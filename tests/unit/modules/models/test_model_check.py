@@ -150,7 +150,11 @@ def test_what_the_engine_accepts_is_a_problem_only(store: Store) -> None:
 
 
 def test_projector_of_a_model_is_not_judged_as_a_model(store: Store) -> None:
-    keys = {"general.architecture": "clip", "general.type": "mmproj", "clip.has_vision_encoder": True}
+    keys: dict[str, str | bool] = {
+        "general.architecture": "clip",
+        "general.type": "mmproj",
+        "clip.has_vision_encoder": True,
+    }
     put(store, file_of([field(*pair) for pair in keys.items()], [TensorSpec("v.patch_embd.weight", (64, 8))]))
     (file,) = store.check()["files"]
     assert (file["state"], file["problems"]) == ("unread", [])

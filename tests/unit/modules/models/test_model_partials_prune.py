@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
+from ansible_collections.herd.inference.plugins.module_utils.core.models import partial_downloads
 from ansible_collections.herd.inference.plugins.modules import model_partials_prune
 
 
@@ -39,7 +40,7 @@ def folder(tmp_path: Path) -> Path:
 
 def meanwhile(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
     """Run a function between the plan and the removal."""
-    whole = model_partials_prune.partial_downloads.plan
+    whole = partial_downloads.plan
     calls: list[int] = []
 
     def plan(*arguments: Any) -> Any:
@@ -49,7 +50,7 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) ->
         calls.append(1)
         return found
 
-    monkeypatch.setattr(model_partials_prune.partial_downloads, "plan", plan)
+    monkeypatch.setattr(partial_downloads, "plan", plan)
 
 
 def test_files_and_locks_are_removed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -73,7 +74,13 @@ def test_download_that_starts_meanwhile_keeps_its_files(
     else:
         # Its lock is there, and held until the plan is made.
         whole = model_partials_prune.remove
-        monkeypatch.setattr(model_partials_prune, "remove", lambda *given: [fds or begin(), whole(*given)][1])
+
+        def begun(*given: Any) -> Any:
+            if not fds:
+                begin()
+            return whole(*given)
+
+        monkeypatch.setattr(model_partials_prune, "remove", begun)
     removed = run(folder, capsys)["removed"]
     os.close(fds[0])
     assert removed

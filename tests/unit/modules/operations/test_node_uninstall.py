@@ -14,6 +14,9 @@ import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError, RemoteFailureError
 from ansible_collections.herd.inference.plugins.module_utils.core.operations import uninstall as uninstall_rules
+from ansible_collections.herd.inference.plugins.module_utils.ports import commands, systemd
+from ansible_collections.herd.inference.plugins.module_utils.ports import files as port_files
+from ansible_collections.herd.inference.plugins.module_utils.ports.gateway import nginx
 from ansible_collections.herd.inference.plugins.module_utils.ports.operations import uninstall as rests
 from ansible_collections.herd.inference.plugins.modules import node_uninstall
 
@@ -124,8 +127,8 @@ def test_a_killed_removal_of_a_release_is_repeated(prefix: Path, monkeypatch: py
             raise KeyboardInterrupt
         remove_path(path)
 
-    remove_path = rests.files.remove
-    monkeypatch.setattr(rests.files, "remove", killed)
+    remove_path = port_files.remove
+    monkeypatch.setattr(port_files, "remove", killed)
     with pytest.raises(KeyboardInterrupt):
         remove(prefix)
     monkeypatch.undo()
@@ -192,9 +195,9 @@ def test_removal_does_not_wait_for_the_gateways_responses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     told: list[str] = []
-    monkeypatch.setattr(rests.commands, "run", lambda words: told.append(" ".join(words)))
-    monkeypatch.setattr(rests.systemd, "stop", lambda unit: told.append(f"stop {unit}"))
-    monkeypatch.setattr(rests.systemd, "reload", lambda: told.append("reload"))
+    monkeypatch.setattr(commands, "run", lambda words: told.append(" ".join(words)))
+    monkeypatch.setattr(systemd, "stop", lambda unit: told.append(f"stop {unit}"))
+    monkeypatch.setattr(systemd, "reload", lambda: told.append("reload"))
     fill(tmp_path, {name: CONF})
     rests._remove_unit(tmp_path / name)
     loaded = name.replace("@.", "@*.")
@@ -213,7 +216,7 @@ CONF = "# Written by Ansible (herd.inference, role gateway). Changes made here a
 @pytest.fixture
 def nginx_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """nginx's folder, of an nginx that does not run."""
-    monkeypatch.setattr(rests.systemd, "show", lambda unit: rests.systemd.UnitState())
+    monkeypatch.setattr(systemd, "show", lambda unit: systemd.UnitState())
     root = tmp_path / "nginx"
     fill(root, {"nginx.conf": "x", "conf.d/herd.conf": CONF, "conf.d/site.conf": "x"})
     return root
@@ -245,14 +248,14 @@ def test_removal_that_was_interrupted_before_the_reload_is_completed(
         raise KeyboardInterrupt
 
     reloaded: list[str] = []
-    monkeypatch.setattr(rests.systemd, "show", lambda unit: rests.systemd.UnitState(active_state="active"))
-    monkeypatch.setattr(rests.nginx, "test", lambda *_given: None)
-    monkeypatch.setattr(rests.systemd, "reload_unit", killed)
+    monkeypatch.setattr(systemd, "show", lambda unit: systemd.UnitState(active_state="active"))
+    monkeypatch.setattr(nginx, "test", lambda *_given: None)
+    monkeypatch.setattr(systemd, "reload_unit", killed)
     with pytest.raises(KeyboardInterrupt):
         off_nginx(nginx_root)
     # nginx does not read it any more.
     assert not (nginx_root / "conf.d/herd.conf").exists()
-    monkeypatch.setattr(rests.systemd, "reload_unit", reloaded.append)
+    monkeypatch.setattr(systemd, "reload_unit", reloaded.append)
     assert off_nginx(nginx_root) == ["site"]
     assert reloaded == ["nginx.service"]
     assert files(nginx_root) == {"nginx.conf", "conf.d/site.conf"}
@@ -264,8 +267,8 @@ def test_nginx_checks_its_configuration_before_a_removal(nginx_root: Path, monke
         raise InvalidInputError("a configuration that nginx takes", "none", "correct it")
 
     asked: list[list[str]] = []
-    monkeypatch.setattr(rests.systemd, "show", lambda unit: rests.systemd.UnitState(active_state="active"))
-    monkeypatch.setattr(rests.nginx, "test", refuses)
+    monkeypatch.setattr(systemd, "show", lambda unit: systemd.UnitState(active_state="active"))
+    monkeypatch.setattr(nginx, "test", refuses)
     before = files(nginx_root)
     with pytest.raises(InvalidInputError):
         off_nginx(nginx_root)

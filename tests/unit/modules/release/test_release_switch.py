@@ -217,7 +217,7 @@ def test_a_killed_rollback_is_repeated(cluster: Cluster, steps: int, again: str)
 def test_check_mode_predicts_a_step_and_a_second_run_changes_nothing(cluster: Cluster, state: str) -> None:
     if state == "proved":
         cluster.run(release_switch, "n1", id=NEW, former=OLD, state="begun")
-    arguments = {"id": NEW, "former": OLD, "state": state}
+    arguments: dict[str, Any] = {"id": NEW, "former": OLD, "state": state}
     foreseen = cluster.run(release_switch, "n1", check=True, **arguments)
     done = cluster.run(release_switch, "n1", **arguments)
     assert (foreseen["changed"], foreseen["diff"]) == (done["changed"], done["diff"])

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule
 from ansible_collections.herd.inference.plugins.modules import slurm_accounting
 
 FIXTURES = Path(__file__).parents[3] / "fixtures" / "slurm"
@@ -69,7 +70,7 @@ def test_matching_cluster_has_no_change(tmp_path: Path, monkeypatch: pytest.Monk
 def test_unsuitable_settings_are_warnings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     said: list[str] = []
     # Ansible says each warning once in a process, and other tests had theirs.
-    monkeypatch.setattr(slurm_accounting.HerdModule, "warn", lambda _module, text: said.append(text))
+    monkeypatch.setattr(HerdModule, "warn", lambda _module, text: said.append(text))
     found = run(tmp_path, monkeypatch, capsys, configuration(PrivateData="jobs", KillWait="5 sec"))
     assert not found.get("failed"), found
     assert "KillWait is 5 seconds" in str(said)
