@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from tests.scenarios.playbooks import Operator
 from tests.scenarios.services import GATEWAY_HOST, MODELS, PORTS, TASKS, Services
 from tests.scenarios.slurm import TESTER, until
 from tests.scenarios.testing import ETHERNET, HEAD, WORKERS
@@ -98,3 +99,21 @@ def test_unit_stopped_by_an_operator_is_reported_as_stopped(site: Services) -> N
     finally:
         site.sure(HEAD, "systemctl start llama-head")
     site.wait("reasoning", "ready", 120)
+
+
+def test_rotated_key_of_the_head_reaches_the_gateway(site: Services, operator: Operator) -> None:
+    former = site.engine_key("reasoning")
+    run = operator.play("playbooks/rotate_key.yml")
+    assert run.rc == 0, run.output[-3000:]
+    assert site.engine_key("reasoning") != former
+    site.wait("reasoning", "ready", 120)
+    copied = site.sure(GATEWAY_HOST, "cat /etc/herd/gateway/engine-keys/reasoning").strip()
+    assert copied == site.engine_key("reasoning")
+    until("an answer through the gateway", lambda: site.chat_with("lab-llama").status == 200, 30, 1.0)
+
+
+def test_status_playbook_shows_the_tiers(operator: Operator) -> None:
+    run = operator.play("playbooks/status.yml")
+    assert run.rc == 0, run.output[-3000:]
+    assert "reasoning" in run.output
+    assert "lab-small" in run.output
