@@ -68,7 +68,7 @@ def test_modules_run_with_the_package_unless_the_site_chose_a_python(
 ) -> None:
     assert OWN is not None
     version = OWN.name.removeprefix("python")
-    probe = f"printf '{ROCKY8}herd-python 3.9\\nherd-python {version}\\n'".replace("\n", "\\n")
+    probe = f"printf '{ROCKY8}herd-python 3.9 /usr/bin/python3.9\\nherd-python {version} {OWN}\\n'".replace("\n", "\\n")
     said = play(tmp_path, "node", "bootstrap", host=host, node_python_package=OWN.name, _node_probe=probe)
     assert f"interpreter={interpreter}" in said, said
 

@@ -7,9 +7,9 @@ On EL8 the library requests is installed for one Python only. So the modules run
 ones are installed.
 
 EL8 only has platform-python 3.6, and a minimal Debian may have no Python, so the probe (role C(node), vars) is a shell
-script. It prints /etc/os-release, then a line C(herd-python 3.12) for each interpreter that Ansible can find. On a host
-without a release, it also prints the free MiB, C(herd-free 20480 /opt/llama.cpp). The line C(herd-user-namespaces 0) is
-the limit of user namespaces.
+script. It prints /etc/os-release, then a line C(herd-python 3.12 /usr/bin/python3.12) for each interpreter that Ansible
+can find. On a host without a release, it also prints the free MiB, C(herd-free 20480 /opt/llama.cpp). The line
+C(herd-user-namespaces 0) is the limit of user namespaces.
 """
 
 from __future__ import annotations
@@ -79,9 +79,8 @@ def plan(
             f"free space there, or move herd_prefix to a larger disk.",
             "",
         )
-    versions = [
-        (int(major), int(minor)) for major, minor in re.findall(r"^herd-python (\d+)\.(\d+)\r?$", probe, re.MULTILINE)
-    ]
+    found = re.findall(r"^herd-python (\d+)\.(\d+) (\S+)\r?$", probe, re.MULTILINE)
+    usable = {path for major, minor, path in found if (int(major), int(minor)) >= FLOOR}
     floor = ".".join(map(str, FLOOR))
     if el8:
         wanted = package_version(package)
@@ -92,9 +91,9 @@ def plan(
                 "",
             )
         # Another Python lacks the library requests.
-        command = "" if wanted in versions else f"dnf -y install {package}"
-        return Bootstrap("", command, f"/usr/bin/python{wanted[0]}.{wanted[1]}")
-    if any(version >= FLOOR for version in versions):
+        interpreter = f"/usr/bin/python{wanted[0]}.{wanted[1]}"
+        return Bootstrap("", "" if interpreter in usable else f"dnf -y install {package}", interpreter)
+    if usable:
         return Bootstrap("", "")
     if re.search(r'^ID(_LIKE)?="?[^"\n]*(rhel|centos|fedora)', probe, re.MULTILINE):
         return Bootstrap("", "dnf -y install python3")

@@ -21,18 +21,33 @@ UBUNTU = 'NAME="Ubuntu"\nID=ubuntu\nID_LIKE=debian\nVERSION_ID="24.04"\n'
 @pytest.mark.parametrize(
     ("probe", "core", "command", "problem"),
     [
-        (ROCKY8 + "herd-python 3.6\n", "2.21.5", "dnf -y install python3.12", ""),
+        (ROCKY8 + "herd-python 3.6 /usr/bin/python3.6\n", "2.21.5", "dnf -y install python3.12", ""),
         (ROCKY8.replace("\n", "\r\n"), "2.21.5", "dnf -y install python3.12", ""),
-        (ROCKY8 + "herd-python 3.6\r\nherd-python 3.12\r\n", "2.21.5", "", ""),
+        (ROCKY8 + "herd-python 3.6 /usr/bin/python3.6\r\nherd-python 3.12 /usr/bin/python3.12\r\n", "2.21.5", "", ""),
         # Another Python is new enough, but lacks the package of requests.
-        (ROCKY8 + "herd-python 3.6\nherd-python 3.9\n", "2.21.5", "dnf -y install python3.12", ""),
-        (ROCKY8 + "herd-python 3.11\nherd-python 3.13\n", "2.21.5", "dnf -y install python3.12", ""),
-        (ROCKY8 + "herd-python 3.6\nherd-python 3.12\n", "2.19.14", "", "expected ansible-core 2.21 or newer"),
-        (ROCKY9 + "herd-python 3.9\n", "2.19.14", "", ""),
+        (
+            ROCKY8 + "herd-python 3.6 /usr/bin/python3.6\nherd-python 3.9 /usr/bin/python3.9\n",
+            "2.21.5",
+            "dnf -y install python3.12",
+            "",
+        ),
+        (
+            ROCKY8 + "herd-python 3.11 /usr/bin/python3.11\nherd-python 3.13 /usr/bin/python3.13\n",
+            "2.21.5",
+            "dnf -y install python3.12",
+            "",
+        ),
+        (
+            ROCKY8 + "herd-python 3.6 /usr/bin/python3.6\nherd-python 3.12 /usr/bin/python3.12\n",
+            "2.19.14",
+            "",
+            "expected ansible-core 2.21 or newer",
+        ),
+        (ROCKY9 + "herd-python 3.9 /usr/bin/python3.9\n", "2.19.14", "", ""),
         (ROCKY9, "2.21.5", "dnf -y install python3", ""),
-        (DEBIAN + "herd-python 3.11\n", "2.21.5", "", ""),
+        (DEBIAN + "herd-python 3.11 /usr/bin/python3.11\n", "2.21.5", "", ""),
         (DEBIAN, "2.21.5", "apt-get update && DEBIAN_FRONTEND=noninteractive apt-get -y install python3", ""),
-        (UBUNTU + "herd-python 3.12\n", "2.19.14", "", ""),
+        (UBUNTU + "herd-python 3.12 /usr/bin/python3.12\n", "2.19.14", "", ""),
         ("ID=arch\n", "2.21.5", "", "expected Python 3.9 or newer"),
     ],
 )
@@ -46,12 +61,24 @@ def test_plan(probe: str, core: str, command: str, problem: str) -> None:
 @pytest.mark.parametrize(
     ("probe", "package", "interpreter"),
     [
-        (ROCKY8 + "herd-python 3.9\nherd-python 3.12\n", "python3.12", "/usr/bin/python3.12"),
-        (ROCKY8 + "herd-python 3.9\n", "python3.12", "/usr/bin/python3.12"),
-        (ROCKY8 + "herd-python 3.9\nherd-python 3.12\n", "python39", "/usr/bin/python3.9"),
-        (ROCKY8.replace("\n", "\r\n") + "herd-python 3.11\r\n", "python3.11", "/usr/bin/python3.11"),
-        (ROCKY9 + "herd-python 3.9\nherd-python 3.12\n", "python3.12", ""),
-        (DEBIAN + "herd-python 3.11\n", "python3.12", ""),
+        (
+            ROCKY8 + "herd-python 3.9 /usr/bin/python3.9\nherd-python 3.12 /usr/bin/python3.12\n",
+            "python3.12",
+            "/usr/bin/python3.12",
+        ),
+        (ROCKY8 + "herd-python 3.9 /usr/bin/python3.9\n", "python3.12", "/usr/bin/python3.12"),
+        (
+            ROCKY8 + "herd-python 3.9 /usr/bin/python3.9\nherd-python 3.12 /usr/bin/python3.12\n",
+            "python39",
+            "/usr/bin/python3.9",
+        ),
+        (
+            ROCKY8.replace("\n", "\r\n") + "herd-python 3.11 /usr/bin/python3.11\r\n",
+            "python3.11",
+            "/usr/bin/python3.11",
+        ),
+        (ROCKY9 + "herd-python 3.9 /usr/bin/python3.9\nherd-python 3.12 /usr/bin/python3.12\n", "python3.12", ""),
+        (DEBIAN + "herd-python 3.11 /usr/bin/python3.11\n", "python3.12", ""),
     ],
 )
 def test_modules_run_with_the_python_of_the_package_on_el8(probe: str, package: str, interpreter: str) -> None:
@@ -61,7 +88,7 @@ def test_modules_run_with_the_python_of_the_package_on_el8(probe: str, package: 
 
 @pytest.mark.parametrize("package", ["python3", "python38", "python3.12-requests", "python36", ""])
 def test_package_without_a_supported_version_is_refused_on_el8(package: str) -> None:
-    found = plan("node1", ROCKY8 + "herd-python 3.12\n", "2.21.5", package)
+    found = plan("node1", ROCKY8 + "herd-python 3.12 /usr/bin/python3.12\n", "2.21.5", package)
     assert found.command == ""
     assert (
         f"expected node_python_package to name a Python of EL8 from 3.9 on, such as python3.12, found {package!r}"
@@ -78,7 +105,7 @@ def test_package_without_a_supported_version_is_refused_on_el8(package: str) -> 
     ],
 )
 def test_a_first_release_needs_disk_space(line: str, problem: str) -> None:
-    found = plan("node1", f"{DEBIAN}herd-python 3.11\n{line}", "2.21.5", "python3.12", 512)
+    found = plan("node1", f"{DEBIAN}herd-python 3.11 /usr/bin/python3.11\n{line}", "2.21.5", "python3.12", 512)
     assert problem in found.problem
     assert bool(problem) == bool(found.problem)
 
@@ -116,7 +143,9 @@ def test_an_installed_release_needs_no_disk_space(tmp_path: Path) -> None:
     ],
 )
 def test_kernel_without_user_namespaces_is_refused(line: str, units: tuple[str, ...], refused: bool) -> None:
-    found = plan("node1", f"{DEBIAN}herd-python 3.11\n{line}", "2.21.5", "python3.12", private_users=units)
+    found = plan(
+        "node1", f"{DEBIAN}herd-python 3.11 /usr/bin/python3.11\n{line}", "2.21.5", "python3.12", private_users=units
+    )
     assert bool(found.problem) == refused
     if refused:
         assert f"for PrivateUsers=yes of {', '.join(units)}, found 0" in found.problem
