@@ -78,7 +78,7 @@ def test_invalid_input_is_one_sentence(models_given: dict[str, Any], sentence: s
 
 @pytest.mark.parametrize("named", [{}, {"qwen2": {}}], ids=["none named", "one named"])
 def test_unnamed_models_take_no_more_than_the_plan_of_the_head_leaves(named: dict[str, Any]) -> None:
-    host = {"herd_gpus": [GPU], "herd_memory_gib": 16}
+    host: dict[str, Any] = {"herd_gpus": [GPU], "herd_memory_gib": 16}
     router = {**host, "fast_router_models": named, "fast_router_settings": {"context": 8192}}
     hosts: dict[str, dict[str, Any]] = {"b": router, "h": {"herd_memory_gib": 16}}
     given: dict[str, Any] = {"settings": {"context": 8192}, "models": ENTRIES, "routers": ["b"]}
