@@ -213,7 +213,7 @@ def _fault(block: smi_text.GpuBlock) -> str:
         if found is not None and found.strip("[]") in _LOST_WORDS:
             return found.strip("[]")
     missing = [
-        path.split("/")[0] for path in ("uuid", "fb_memory_usage/total") if not smi_text.element(block.text, path)
+        path.partition("/")[0] for path in ("uuid", "fb_memory_usage/total") if not smi_text.element(block.text, path)
     ]
     if missing or not block.is_complete:
         return f"nvidia-smi's description of it is damaged{f' (no {missing[0]})' if missing else ''}"

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
@@ -69,7 +70,7 @@ def heard() -> Heard:
 @pytest.fixture
 def publisher(config: Path, heard: Heard, monkeypatch: pytest.MonkeyPatch) -> tier_publisher.TierPublisher:
     monkeypatch.setattr(tier_publisher, "Followers", lambda _port: heard)
-    monkeypatch.setattr(tier_publisher.time, "monotonic", lambda: 100.0)
+    monkeypatch.setattr(time, "monotonic", lambda: 100.0)
     return tier_publisher.TierPublisher(settings.read_settings(str(config)))
 
 

@@ -209,7 +209,7 @@ def test_sizes_are_also_in_bytes() -> None:
 def eight(lost: int | None = None) -> str:
     """Return XML of eight cards, of which one is not described."""
     raw = text("dual-2080-590.xml")
-    head, _, rest = raw.partition('<gpu id="')
+    head, _start, rest = raw.partition('<gpu id="')
     card = '<gpu id="' + rest.partition("</gpu>")[0] + "</gpu>\n"
     cards = [
         card.replace(":01:00.0", f":{number + 1:02x}:00.0").replace("GPU-12345678-aaaa", f"GPU-{number}0000000-aaaa")
