@@ -171,6 +171,9 @@ def from_data(data: Mapping[str, Any]) -> ModelMetadata:
         given = dict(data)
         kinds = [LayerMetadata(**kind) for kind in given.pop("kinds")]
         given["layers"] = tuple(kinds[number] for number in _unroll(str(given["layers"]), len(kinds)))
+        # Plain ones: asdict cannot copy the dictionaries that Ansible gives a filter.
+        groups = {name: given.get(name) for name in ("latent", "recurrent", "details")}
+        given.update({name: dict(group) for name, group in groups.items() if isinstance(group, Mapping)})
         found = ModelMetadata(**given)
         _check(found, kinds)
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -139,6 +139,22 @@ def test_invalid_metadata_is_an_error(data: dict[str, object]) -> None:
         from_data(data)
 
 
+class LazyDict(dict[str, Any]):
+    """A double of the dictionaries that Ansible gives a filter: only Ansible can make one."""
+
+    def __init__(self, *values: Any) -> None:
+        if values and not isinstance(values[0], dict):
+            raise NotImplementedError("Direct construction of lazy containers is not supported.")
+        super().__init__(*values)
+
+
+def test_metadata_from_a_filter_is_written_again() -> None:
+    data = in_inventory()
+    groups = {name: LazyDict(data[name]) for name in ("latent", "recurrent", "details") if data.get(name)}
+    assert groups
+    assert from_data({**data, **groups}).to_data() == data
+
+
 def in_inventory(**changes: object) -> dict[str, Any]:
     return {**metadata_of(header_of(MODELS["llama"])).to_data(), **changes}
 
