@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Start head and workers with small models of architectures that `make accuracy` otherwise only asks the engine about.
 
-python3 -m tests.engine.generated.real_starts        start them, and write tests/fixtures/placement/starts.json
+python3 -m tests.engine.generated.real_starts    start them, and write tests/fixtures/placement/starts/0c1e57098.json
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.engine.generated.listed import PLACE, Compared, astuple, compared
 from tests.engine.generated.planning import DATA
 from tests.engine.measure import Case, MeasureError, measure
 
-RESULT = DATA / "starts.json"
+RESULT = DATA / "starts" / "0c1e57098.json"
 RELEASE = "0c1e57098"
 _MIB = 1 << 20
 #: Second caches, shared caches, windows, states, and latent caches.
