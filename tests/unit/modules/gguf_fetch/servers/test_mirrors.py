@@ -98,7 +98,6 @@ def test_mirror_with_another_size_is_left_out(
 ) -> None:
     options, published = CHECKSUMS[known]
     server.files["/hub/m.gguf"] = Served(location=server.url("/m.gguf"), headers=published)
-    # Warnings of a process accumulate, so that each test has its own paths.
     urls = mirrors(server, contents, tmp_path.name)
     result = run(url=server.url("/hub/m.gguf"), mirrors=urls, **options)
     assert result["changed"] and (tmp_path / "m.gguf").read_bytes() == WHOLE
