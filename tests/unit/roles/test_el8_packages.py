@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,9 @@ def play(folder: Path, role: str, tasks_from: str, **variables: Any) -> str:
 
 
 @pytest.mark.skipif(OWN is None, reason="no /usr/bin/python3.* on this machine")
+@pytest.mark.skipif(
+    version("ansible-core").startswith("2.19."), reason="the role refuses a node of EL8 with ansible-core before 2.21"
+)
 @pytest.mark.parametrize(
     ("host", "interpreter"),
     [
@@ -67,8 +71,8 @@ def test_modules_run_with_the_package_unless_the_site_chose_a_python(
     tmp_path: Path, host: dict[str, str], interpreter: str
 ) -> None:
     assert OWN is not None
-    version = OWN.name.removeprefix("python")
-    probe = f"printf '{ROCKY8}herd-python 3.9 /usr/bin/python3.9\\nherd-python {version} {OWN}\\n'".replace("\n", "\\n")
+    own = OWN.name.removeprefix("python")
+    probe = f"printf '{ROCKY8}herd-python 3.9 /usr/bin/python3.9\\nherd-python {own} {OWN}\\n'".replace("\n", "\\n")
     said = play(tmp_path, "node", "bootstrap", host=host, node_python_package=OWN.name, _node_probe=probe)
     assert f"interpreter={interpreter}" in said, said
 
