@@ -86,8 +86,18 @@ def test_newer_name_of_the_reasoning_is_known() -> None:
 
 TEXT, THOUGHT = {"content": "Hi"}, {"content": "", "reasoning_content": "Let me"}
 EMPTY: dict[str, Any] = {"content": ""}
-USAGES_WITHOUT_A_COUNT: list[Any] = [None, "8", 8, [], {}, {"completion_tokens": "8"}, {"completion_tokens": None},
-                          {"completion_tokens": -1}, {"completion_tokens": True}, {"completion_tokens": 0}]  # fmt: skip
+USAGES_WITHOUT_A_COUNT: list[Any] = [
+    None,
+    "8",
+    8,
+    [],
+    {},
+    {"completion_tokens": "8"},
+    {"completion_tokens": None},
+    {"completion_tokens": -1},
+    {"completion_tokens": True},
+    {"completion_tokens": 0},
+]
 
 
 @pytest.mark.parametrize("part", ["message", "delta"])
