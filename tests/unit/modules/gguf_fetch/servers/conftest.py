@@ -15,6 +15,7 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.herd.inference.plugins.module_utils.core.download.retry import Backoff, Pace
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule
 from ansible_collections.herd.inference.plugins.modules import gguf_fetch
 from tests.unit.model_server import ModelServer, Served
 from tests.unit.modules.gguf_fetch.servers.misbehaviour import TIMEOUT, WHOLE, Run
@@ -35,13 +36,16 @@ def server() -> Iterator[ModelServer]:
 
 
 @pytest.fixture
-def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     def call(**arguments: Any) -> dict[str, Any]:
+        said: list[str] = []
+        # In a process that has loaded Ansible's controller, such as for the tests of filters, Ansible prints warnings.
+        monkeypatch.setattr(HerdModule, "warn", lambda _module, text: said.append(text))
         arguments = {"dest": str(tmp_path / "m.gguf"), "timeout": TIMEOUT, "retries": 3, "connections": 4, **arguments}
         capsys.readouterr()
         with patch_module_args(arguments), pytest.raises(SystemExit):
             gguf_fetch.main()
         result: dict[str, Any] = json.loads(capsys.readouterr().out)
-        return result
+        return {**result, "warnings": said} if said else result
 
     return call
