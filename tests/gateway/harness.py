@@ -332,7 +332,8 @@ class Gateway:
             {"name": "reasoning", "kind": "distributed", "port": self.ports["reasoning"], "models": [REASONING_MODEL]},
         ]
         if self.own_tiers:
-            tiers = [{**tier, "port": self.ports[tier["name"]]} for tier in self.own_tiers]
+            own_key = f"{self.root}/engine-key"
+            tiers = [{**tier, "port": self.ports[tier["name"]], "engine_key": own_key} for tier in self.own_tiers]
         given = {
             "gateway_nginx_root": str(self.etc),
             "gateway_socket": f"{self.root}/gateway.sock",
