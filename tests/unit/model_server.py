@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import socket
 import ssl
 import threading
 import time
@@ -149,6 +151,31 @@ class Handler(BaseHTTPRequestHandler):
                 time.sleep(served.pause)
 
 
+class TlsServer(ThreadingHTTPServer):
+    """Read what the client still sends after a failed handshake.
+
+    A close with unread bytes is a reset, which can overtake the alert that names the cause.
+    """
+
+    tls: ssl.SSLContext
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        connection, peer = super().get_request()
+        connection.settimeout(60)
+        secured = self.tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        try:
+            secured.do_handshake()
+        except OSError:
+            with contextlib.suppress(OSError), socket.socket(fileno=secured.detach()) as plain:
+                plain.settimeout(60)
+                plain.shutdown(socket.SHUT_WR)
+                while plain.recv(1 << 16):
+                    pass
+            raise
+        secured.settimeout(None)
+        return secured, peer
+
+
 class ModelServer:
     """The files, and the requests so far."""
 
@@ -159,10 +186,12 @@ class ModelServer:
         self.sent = 0
         self.counting = threading.Lock()
         self.on_sent: Callable[[int], None] = lambda total: None
-        self._server = ThreadingHTTPServer((address, 0), type("OwnedHandler", (Handler,), {"owner": self}))
+        handler = type("OwnedHandler", (Handler,), {"owner": self})
+        if tls is None:
+            self._server = ThreadingHTTPServer((address, 0), handler)
+        else:
+            self._server = type("OwnedTlsServer", (TlsServer,), {"tls": tls})((address, 0), handler)
         self._server.daemon_threads = True
-        if tls is not None:
-            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self.address = address
         self.port = self._server.server_address[1]
 
