@@ -134,6 +134,13 @@ gpus:
     utilisation_percent: {description: Share of time with running kernels, returned: always, type: int, sample: 97}
     temperature_c: {description: Temperature in degrees Celsius, returned: always, type: int, sample: 66}
     power_w: {description: Power in watts, returned: always, type: float, sample: 232.8}
+    sm_clock_mhz: {description: Clock of the multiprocessors, returned: always, type: int, sample: 1380}
+    throttle_reasons:
+      description: What holds the clocks down, in the driver's words; empty for nothing.
+      returned: always
+      type: list
+      elements: str
+      sample: [sw_power_cap]
     ecc: {description: Whether ECC is enabled, returned: always, type: bool, sample: true}
     ecc_uncorrected: {description: Uncorrected errors since the driver's start, returned: always, type: int, sample: 0}
     mig: {description: Whether MIG is enabled, returned: always, type: bool, sample: false}

@@ -23,6 +23,9 @@ MIB = 1 << 20
 QUERY = ("-q", "-x")
 CAPABILITY_QUERY = ("--query-gpu=uuid,compute_cap", "--format=csv,noheader")
 _LOST_REMEDY = "look for Xid 79 in dmesg, restart this host, and check the card's slot"
+_CLOCK_REASON = re.compile(r"<clocks_(?:event|throttle)_reason_([a-z_]{1,40})>\s*([A-Za-z ]{1,40}?)\s*</")
+# Nothing limits the clocks of an idle GPU. The clocks of applications and of a display are an administrator's choice.
+_NO_THROTTLING = frozenset(("gpu_idle", "applications_clocks_setting", "display_clocks_setting"))
 # What a driver says of a GPU that it cannot use, in place of its values.
 _LOST_WORDS = frozenset(("GPU is lost", "ERR!", "Unknown Error", "GPU requires reset"))
 # Exit statuses of nvidia-smi's manual, "RETURN VALUE"; 18 is NVML_ERROR_LIB_RM_VERSION_MISMATCH of nvml.h.
@@ -73,6 +76,8 @@ class Gpu:
     mig_devices: tuple[MigDevice, ...] = ()
     processes: tuple[GpuProcess, ...] = ()
     compute_capability: str = ""
+    sm_clock_mhz: int | None = None
+    throttle_reasons: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -176,6 +181,18 @@ def _uncorrected(block: str) -> int | None:
     return sum(known) if known else None
 
 
+def _throttle_reasons(block: str) -> tuple[str, ...] | None:
+    """Return why the clocks are below what the GPU could run at; None if the driver does not say it.
+
+    Drivers before 535 name the list C(clocks_throttle_reasons). An idle GPU is not throttled.
+    """
+    listed = smi_text.element(block, "clocks_event_reasons") or smi_text.element(block, "clocks_throttle_reasons")
+    if listed is None:
+        return None
+    found = dict(_CLOCK_REASON.findall(listed))
+    return tuple(sorted(name for name, state in found.items() if state == "Active" and name not in _NO_THROTTLING))
+
+
 def _gpu(index: int, block: smi_text.GpuBlock) -> Gpu:
     text = block.text
     ecc = smi_text.word(text, "ecc_mode/current_ecc")
@@ -203,6 +220,8 @@ def _gpu(index: int, block: smi_text.GpuBlock) -> Gpu:
         mig=smi_text.element(text, "mig_mode/current_mig") == "Enabled",
         mig_devices=_mig_devices(block.mig_devices),
         processes=_processes(text),
+        sm_clock_mhz=smi_text.whole(text, "clocks/sm_clock"),
+        throttle_reasons=_throttle_reasons(text),
     )
 
 

@@ -54,6 +54,41 @@ def test_a_busy_v100s_is_read() -> None:
     )
 
 
+def with_clocks(prefix: str, *active: str) -> str:
+    """Return a description with clocks, as drivers before 535 (throttle) and later ones (event) print it."""
+    names = (
+        "gpu_idle", "applications_clocks_setting", "sw_power_cap", "hw_slowdown", "hw_thermal_slowdown",
+        "hw_power_brake_slowdown", "sync_boost", "sw_thermal_slowdown", "display_clocks_setting",
+    )  # fmt: skip
+    rows = "\n".join(
+        f"<{prefix}_reason_{name}>{'Active' if name in active else 'Not Active'}</{prefix}_reason_{name}>"
+        for name in names
+    )
+    clocks = "<clocks>\n<graphics_clock>1200 MHz</graphics_clock>\n<sm_clock>1380 MHz</sm_clock>\n</clocks>"
+    listed = f"<{prefix}_reasons>\n{rows}\n</{prefix}_reasons>\n{clocks}"
+    return text("v100s-460.xml").replace("<fb_memory_usage>", f"{listed}\n<fb_memory_usage>", 1)
+
+
+@pytest.mark.parametrize("prefix", ["clocks_throttle", "clocks_event"])
+def test_clock_and_throttle_reasons_are_read(prefix: str) -> None:
+    active = ("gpu_idle", "applications_clocks_setting", "sw_power_cap", "hw_thermal_slowdown")
+    (gpu,) = nvidia_smi_report.parse(with_clocks(prefix, *active)).gpus
+    assert (gpu.sm_clock_mhz, gpu.throttle_reasons) == (1380, ("hw_thermal_slowdown", "sw_power_cap"))
+
+
+def test_idle_gpu_is_not_throttled() -> None:
+    (gpu,) = nvidia_smi_report.parse(with_clocks("clocks_event", "gpu_idle")).gpus
+    assert gpu.throttle_reasons == ()
+
+
+def test_driver_that_reports_no_clocks_leaves_them_unknown() -> None:
+    (gpu,) = report("v100s-460.xml").gpus
+    assert (gpu.sm_clock_mhz, gpu.throttle_reasons) == (None, None)
+    absent = with_clocks("clocks_event").replace("1380 MHz", "N/A").replace("Not Active", "N/A")
+    (gpu,) = nvidia_smi_report.parse(absent).gpus
+    assert gpu.sm_clock_mhz is None
+
+
 def test_an_a100_with_mig_is_read() -> None:
     (gpu,) = report("a100-mig-510.xml").gpus
     assert (gpu.mig, gpu.utilisation_percent, gpu.ecc_uncorrected) == (True, None, None)
