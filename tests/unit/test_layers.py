@@ -88,6 +88,7 @@ ORDER = (
     {"vllm"},
     {"gateway"},
     {"operations"},
+    {"benchmark"},
 )
 ROW = {package: row for row, packages in enumerate(ORDER) for package in packages}
 
