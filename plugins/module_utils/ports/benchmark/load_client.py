@@ -68,11 +68,13 @@ class LoadClient:
     """Sends requests to one endpoint.
 
     :param timeout_s: longest silence of the endpoint, in seconds.
+    :param clock: returns seconds that never go back.
     """
 
-    def __init__(self, endpoint: Endpoint, timeout_s: float) -> None:
+    def __init__(self, endpoint: Endpoint, timeout_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._endpoint = endpoint
         self._timeout_s = timeout_s
+        self._clock = clock
 
     def models(self) -> list[str]:
         """Return the names of the models that the endpoint offers.
@@ -90,6 +92,13 @@ class LoadClient:
         :param answered: called after each response, such as for progress.
         """
 
+        return asyncio.run(self.run_in_loop(clients, answered))
+
+    async def run_in_loop(
+        self, clients: Sequence[Sequence[Mapping[str, Any]]], answered: Callable[[], None] = lambda: None
+    ) -> list[RequestTiming]:
+        """Do what C(run) does within a running event loop."""
+
         async def all_clients(session: aiohttp.ClientSession) -> list[RequestTiming]:
             async def one(bodies: Sequence[Mapping[str, Any]]) -> list[RequestTiming]:
                 made = []
@@ -100,7 +109,8 @@ class LoadClient:
 
             return [timing for made in await asyncio.gather(*map(one, clients)) for timing in made]
 
-        return asyncio.run(self._in_session(all_clients))
+        found: list[RequestTiming] = await self._in_session(all_clients)
+        return found
 
     async def _in_session(self, work: Callable[[aiohttp.ClientSession], Any]) -> Any:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=self._timeout_s)
@@ -133,7 +143,7 @@ class LoadClient:
         return names
 
     async def _stream(self, session: aiohttp.ClientSession, body: Mapping[str, Any]) -> RequestTiming:
-        reader = StreamReader(time.monotonic())
+        reader = StreamReader(self._clock())
         error = ""
         try:
             async with session.post(_CHAT, json=dict(body), allow_redirects=False) as response:
@@ -142,14 +152,14 @@ class LoadClient:
                 else:
                     received = 0
                     async for line in response.content:
-                        reader.feed(line, time.monotonic())
+                        reader.feed(line, self._clock())
                         received += len(line)
                         if received > _LONGEST_STREAM:
                             error = "the stream is longer than 1 GiB"
                             break
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as failure:
             error = _reason(failure)
-        return reader.timing(time.monotonic(), error)
+        return reader.timing(self._clock(), error)
 
 
 def _json(body: bytes) -> Any:
