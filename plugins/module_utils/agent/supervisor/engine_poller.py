@@ -20,6 +20,8 @@ RATE_S = 10.0
 class EnginePoller:
     """Poll an engine in a thread of its own, because an answer may take long.
 
+    :ivar counters: the last counters of the engine by name, and C(counted_at) when they came; empty without an engine
+        that has answered.
     :ivar may_ask: whether the slots may be requested, which wakes an engine that sleeps.
     :ivar ended: set it to end the thread.
     """
@@ -31,6 +33,8 @@ class EnginePoller:
         self.slots = engine_api.Slots()
         self.waiting = -1
         self.tokens = -1
+        self.counters: dict[str, float] = {}
+        self.counted_at = 0.0
         self.may_ask, self.ended = True, False
         self._rates: deque[tuple[float, int]] = deque()
         self._asked_at = 0.0
@@ -47,7 +51,7 @@ class EnginePoller:
         api, problem = self.api, ""
         try:
             if api is None:
-                self.health, self.slots = "", engine_api.Slots()
+                self.health, self.slots, self.counters = "", engine_api.Slots(), {}
             else:
                 self._ask(api)
                 can_tell = self.slots.known or self.health != "ok" or not self.may_ask
@@ -69,6 +73,7 @@ class EnginePoller:
             if "tokens_predicted_total" in counters:
                 # Without counters in time, the rate is computed from the next ones.
                 self.tokens = int(counters["tokens_predicted_total"])
+                self.counters, self.counted_at = counters, self._asked_at
                 self._rates.append((self._asked_at, self.tokens))
             while len(self._rates) > 2 and self._rates[1][0] < self._asked_at - RATE_S:
                 self._rates.popleft()
@@ -77,6 +82,7 @@ class EnginePoller:
             self._rates.clear()
             if health != "silent":
                 self.tokens = -1
+                self.counters = {}
         self.health = health
 
     def rate(self) -> float:

@@ -72,6 +72,7 @@ class Followers:
     def __init__(self, port: int) -> None:
         self.port = port
         self._seen: dict[str, tuple[float, PeerObservation]] = {}
+        self._heard: dict[str, float] = {}
         self._followed: set[tuple[str, str]] = set()
 
     def follow(self, peers: Mapping[str, str]) -> None:
@@ -88,7 +89,17 @@ class Followers:
             observation = fetch(name, address, self.port)
             at = time.monotonic()
             self._seen[name] = (at, replace(observation, at=at))
+            if observation.heartbeat is not None:
+                self._heard[name] = at
             time.sleep(EVERY_S)
+
+    def names(self) -> list[str]:
+        """Return the nodes that are polled."""
+        return sorted(name for name, _address in self._followed.copy())
+
+    def age_s(self, name: str, now: float) -> float | None:
+        """Return the age of the last valid heartbeat of a node; None before the first one."""
+        return max(0.0, now - self._heard[name]) if name in self._heard else None
 
     def have_asked(self) -> bool:
         """Return whether each node has been asked once."""

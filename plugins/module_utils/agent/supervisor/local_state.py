@@ -267,6 +267,9 @@ class Gpus:
         self.program = shutil.which("nvidia-smi")
         self.readings: tuple[heartbeat.Gpu, ...] = ()
         self.lost: tuple[heartbeat.LostGpu, ...] = ()
+        #: The last answer, None if it describes no usable GPU; and when nvidia-smi last answered, 0 before.
+        self.report: nvidia_smi_report.GpuReport | None = None
+        self.answered_at = 0.0
 
     def run(self) -> None:
         """Read the GPUs periodically; return only without nvidia-smi."""
@@ -279,7 +282,8 @@ class Gpus:
         try:
             report = gpus.read(self.program or "nvidia-smi")
         except HerdError:
-            self.readings, self.lost = (), ()
+            self.readings, self.lost, self.report = (), (), None
             return
+        self.report, self.answered_at = report, time.monotonic()
         self.readings = of_gpus(report.gpus)
         self.lost = tuple(heartbeat.LostGpu(plain(each.name), plain(each.reason)) for each in report.lost)

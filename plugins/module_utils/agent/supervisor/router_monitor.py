@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -108,6 +109,7 @@ class RouterMonitor:
         self.models: dict[str, _Model] = {}
         self._backoffs: dict[str, Backoff] = {}
         self._recovered = 0
+        self._causes: Counter[str] = Counter()
 
     def _track_models(self, found: dict[str, tuple[int, local_state.Process]], api: engine_api.Api | None) -> None:
         """Supervise the models' processes that exist now, each from its start."""
@@ -116,6 +118,7 @@ class RouterMonitor:
                 gone = self.models.pop(name)
                 gone.poller.ended = True
                 self._recovered += gone.supervisor.recoveries
+                self._causes += gone.supervisor.causes
         for name, (_pid, process) in found.items():
             if name not in self.models and api is not None:
                 backoff = self._backoffs.setdefault(name, Backoff(self.limits.backoff_s, self.limits.calm_s))
@@ -194,6 +197,11 @@ class RouterMonitor:
             recoveries=self._recovered + sum(one.supervisor.recoveries for one in (self.own, *self.models.values())),
             draining=False,
         )
+
+    @property
+    def causes(self) -> Counter[str]:
+        """Return how often a restart was decided, by cause, with those of its models."""
+        return sum((one.supervisor.causes for one in (self.own, *list(self.models.values()))), self._causes)
 
     def end(self) -> None:
         """End all pollers."""

@@ -12,11 +12,13 @@ Times are seconds of a clock that never goes back.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 from .actions import LOG, PROBE, RESTART, Action, Notices
 from .limits import Backoff, RecoveryLimits, is_paused
 from .liveness import Liveness
+from .metric_names import EXITED, HUNG, LOST_WORKER, OTHER_RELEASE, STANDSTILL
 from .observations import MUTE, TRACED, HeadObservation, PeerObservation, ProbeResult
 from .peers import PeerTracker
 
@@ -33,12 +35,14 @@ class Supervisor:
 
     :param name: names the process in reasons.
     :param backoff: counts recoveries, also those of other supervisors that share it.
+    :ivar causes: how often the supervisor asked for a restart, by cause (metric_names.py).
     """
 
     def __init__(self, limits: RecoveryLimits, name: str = "the head", backoff: Backoff | None = None) -> None:
         self.limits, self.name = limits, name
         self.backoff = backoff or Backoff(limits.backoff_s, limits.calm_s)
         self.state, self.reason, self.recoveries = "starting", "", 0
+        self.causes: Counter[str] = Counter()
         self._notices = Notices()
         self._peers = PeerTracker(limits, self._notices)
         self._liveness = Liveness(limits, name)
@@ -107,6 +111,7 @@ class Supervisor:
                 if not hold and not self.backoff.wait(now):
                     # Systemd would pause before the start; the start itself waits for the workers.
                     self.backoff.note(now)
+                    self.causes[EXITED] += 1
                     actions.append(Action(RESTART, "its process has ended", gently=True))
             self._set(self.state if self.state == "recovering" else "starting", self.reason)
             return
@@ -143,11 +148,11 @@ class Supervisor:
             return
         problem = "; ".join(problems) or self._liveness.standstill(now, head)
         if problem:
-            self._restart(now, problem, actions)
+            self._restart(now, problem, LOST_WORKER if problems else STANDSTILL, actions)
             return
         self._probe(now, suspicion, probe, actions)
         if self._hung:
-            self._restart(now, f"{self.name} is hung: {self._hung}, and no token came", actions)
+            self._restart(now, f"{self.name} is hung: {self._hung}, and no token came", HUNG, actions)
         elif head.health == "ok":
             self._serve(now, head, peers, actions)
         elif self._serving and head.health in MUTE:
@@ -188,9 +193,9 @@ class Supervisor:
         self._set("draining", mixed)
         if head.busy <= 0 or now - self._draining_since >= self.limits.drain_s:
             self._peers.note_drained(head, peers)
-            self._restart(now, mixed, actions, gently=True)
+            self._restart(now, mixed, OTHER_RELEASE, actions, gently=True)
 
-    def _restart(self, now: float, reason: str, actions: list[Action], gently: bool = False) -> None:
+    def _restart(self, now: float, reason: str, cause: str, actions: list[Action], gently: bool = False) -> None:
         if self._trouble_at is None:
             self._trouble_at = now
         self._notices.log_once("trouble", f"noticed: {reason}", actions)
@@ -204,6 +209,7 @@ class Supervisor:
         self.backoff.note(now)
         self._restart_requested = (self._process, now)
         self.recoveries += 1
+        self.causes[cause] += 1
         self._probing, self._draining_since = "", None
         self._set("recovering", reason)
         actions.append(Action(RESTART, reason, gently))

@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from .actions import LOG, RESTART, Action
 from .limits import Backoff, RecoveryLimits, is_paused
+from .metric_names import STALE, STANDSTILL
 from .observations import STOPPED, WorkerObservation
 
 
@@ -20,6 +23,8 @@ class WorkerMonitor:
         self._process = (0, 0)
         self._since: dict[str, float] = {}
         self._is_waiting = False
+        #: How often the monitor asked for a restart, by cause (metric_names.py).
+        self.causes: Counter[str] = Counter()
 
     def _lasts(self, topic: str, is_so: bool, now: float) -> float:
         if not is_so:
@@ -54,4 +59,5 @@ class WorkerMonitor:
             return [Action(LOG, text)]
         self.backoff.note(now)
         self._since = {}
+        self.causes[STANDSTILL if frozen >= self.limits.frozen_s else STALE] += 1
         return [Action(RESTART, reason)]

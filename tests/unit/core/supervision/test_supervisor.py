@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 
+from ansible_collections.herd.inference.plugins.module_utils.core.supervision import metric_names
 from ansible_collections.herd.inference.plugins.module_utils.core.supervision.heartbeat import Hold
 from ansible_collections.herd.inference.plugins.module_utils.core.supervision.observations import ProbeResult
 from tests.unit.core.supervision.group import (
@@ -398,3 +399,31 @@ def test_head_of_another_release_is_drained_once(group: Group, busy: int) -> Non
     group.head = replace(RUNNING, pid=78, started=900)
     group.run(300)
     assert len(group.restarts()) == 1
+
+
+def exits(group: Group) -> None:
+    group.head = AUTO_RESTART
+    group.step()
+
+
+def hangs(group: Group) -> None:
+    group.head = replace(group.head, busy=1)
+    group.run(200)
+    group.step(probe=ProbeResult(False, "none within 120 seconds"))
+
+
+RECOVERIES: dict[str, tuple[Callable[[Group], None], str]] = {
+    "connection": (lose, metric_names.LOST_WORKER),
+    "host": (power_loss, metric_names.LOST_WORKER),
+    "stopped": (lambda group: setattr(group, "head", replace(group.head, state="T")), metric_names.STANDSTILL),
+    "hung": (hangs, metric_names.HUNG),
+    "release": (lambda group: change(group, release="b7836-cpu-5f1c20ab"), metric_names.OTHER_RELEASE),
+    "exit": (exits, metric_names.EXITED),
+}
+
+
+@pytest.mark.parametrize(("happens", "cause"), RECOVERIES.values(), ids=RECOVERIES)
+def test_recovery_is_counted_by_its_cause(group: Group, happens: Callable[[Group], None], cause: str) -> None:
+    happens(group)
+    group.run(10)
+    assert group.supervisor.causes == {cause: 1}

@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.supervision.limits import RecoveryLimits
+from ansible_collections.herd.inference.plugins.module_utils.core.supervision.metric_names import STALE, STANDSTILL
 from ansible_collections.herd.inference.plugins.module_utils.core.supervision.observations import WorkerObservation
 from ansible_collections.herd.inference.plugins.module_utils.core.supervision.worker_monitor import WorkerMonitor
 
@@ -36,3 +37,4 @@ def test_host_judges_its_own_worker(view: WorkerObservation, hold: str, seconds:
         now += 0.5
         found += monitor.step(now, view, hold)
     assert [action.kind for action in found] == ["restart"] * restarts
+    assert monitor.causes == ({STALE if view.stale else STANDSTILL: restarts} if restarts else {})
