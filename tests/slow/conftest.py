@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Give each test its own lab, remove the lab however the test ends, and show the times of each round at the end."""
+"""Give each test of a cluster its own lab, remove the lab however the test ends, and show the tests' figures at the end."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def notes(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) ->
     return Notes(request.config, capsys)
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="session")
 def lab_ready() -> None:
     """Prepare sources and the model, as for every lab; a second call takes a second."""
     subprocess.run([str(CLONE / "tools/lab-ready")], cwd=CLONE, check=True)
 
 
 @pytest.fixture
-def cluster() -> Iterator[Cluster]:
+def cluster(lab_ready: None) -> Iterator[Cluster]:
     """Start bare hosts."""
     made = Cluster(f"slow{os.getpid()}")
     try:
