@@ -99,7 +99,7 @@ def _granite_switch() -> Model:
 
 
 def _hrm_text() -> Model:
-    """Two stacks of one layer; two times one low and one high pass make four layers."""
+    """Make two stacks of one layer: two times one low and one high pass count as four layers."""
     tensors = DIMS.tensors()
     tensors.found = [each for each in tensors.found if each.name != "output_norm.weight"]
     tensors.add("hrm.z_l_init", (DIMS.width,))
@@ -175,13 +175,13 @@ def _t5(architecture: str, stacks: tuple[str, ...]) -> Model:
     tensors.found = [each for each in tensors.found if each.name != "output_norm.weight"]
     for stack in stacks:
         tensors.add(f"{stack}.output_norm.weight", (DIMS.width,))
-        # A decoder may have more layers than its encoder.
-        for layer in range(DIMS.layers + 2 * (stack == "dec")):
+        # A decoder may have fewer layers than its encoder.
+        for layer in range(DIMS.layers - (stack == "dec")):
             for name in ("attn_q", "attn_k", "attn_v", "attn_o", *(["cross_attn_q"] if stack == "dec" else [])):
                 tensors.add(f"{stack}.blk.{layer}.{name}.weight", (DIMS.width, DIMS.width), "f16")
             for name, dims in (("ffn_up", (DIMS.width, DIMS.inner)), ("ffn_down", (DIMS.inner, DIMS.width))):
                 tensors.add(f"{stack}.blk.{layer}.{name}.weight", dims, "f16")
-    more: dict[str, Value] = {"decoder_block_count": DIMS.layers + 2} if len(stacks) > 1 else {}
+    more: dict[str, Value] = {"decoder_block_count": DIMS.layers - 1} if len(stacks) > 1 else {}
     return _model(architecture, tensors, attention__relative_buckets_count=32, **more)
 
 

@@ -41,6 +41,8 @@ _PLAIN_ATTENTION = frozenset((
     "granitemoe", "olmo2", "command-r", "cohere2", "starcoder2", "internlm2", "exaone", "exaone4", "glm4", "glm4moe",
     "nemotron", "smollm3", "seed_oss", "hunyuan-dense", "ernie4_5", "llama4", "stablelm",
 ))  # fmt: skip
+#: Fewest layers with a cache that others share: one with a window and one without.
+_FEWEST_SOURCES = 2
 #: Keys without which no plan can be computed, beside those that each release requires of an architecture.
 _NEEDED = ("block_count", "embedding_length")
 
@@ -178,6 +180,7 @@ def _relation_errors(header: Header, architecture: str) -> Iterator[InvalidInput
         return _largest(header, f"{architecture}.{key}", default)
 
     layers, extra = number("block_count"), number("nextn_predict_layers")
+    yield from _layer_count_errors(header, architecture, layers)
     if extra >= layers:
         yield InvalidInputError(
             f"{architecture}.nextn_predict_layers below the block_count {layers}",
@@ -207,6 +210,34 @@ def _relation_errors(header: Header, architecture: str) -> Iterator[InvalidInput
         yield InvalidInputError(
             f"{architecture}.attention.head_count beside kv_lora_rank", f"head_count of {heads}", REMEDY
         )
+
+
+def _layer_count_errors(header: Header, architecture: str, layers: int) -> Iterator[InvalidInputError]:
+    """Yield counts of layers that contradict the block_count, for architectures whose engine relates them."""
+
+    def number(key: str, default: int = 0) -> int:
+        return _largest(header, f"{architecture}.{key}", default)
+
+    if architecture == "hrm_text":
+        stack, high, low = (number(f"hrm.{key}") for key in ("layers_per_stack", "h_cycles", "l_cycles"))
+        if layers != stack * high * (low + 1):
+            yield InvalidInputError(
+                f"hrm_text.block_count of {stack * high * (low + 1)}: hrm.layers_per_stack {stack} x hrm.h_cycles {high} "
+                f"x (hrm.l_cycles {low} + 1)",
+                f"block_count of {layers}",
+                REMEDY,
+            )
+    # The engine gives devices and caches to as many layers as the block_count says (t5.cpp, gemma4.cpp).
+    for name, key, most in (
+        ("t5", "decoder_block_count", layers),
+        ("gemma4", "attention.shared_kv_layers", max(layers - _FEWEST_SOURCES, 0)),
+    ):
+        if architecture == name and number(key) > most:
+            yield InvalidInputError(
+                f"{name}.{key} of at most {most} beside the block_count {layers}",
+                f"{key} of {number(key)}",
+                REMEDY,
+            )
 
 
 def _by_layer(header: Header, name: str, layers: int, default: Sequence[int]) -> Sequence[int]:
@@ -255,15 +286,11 @@ def _block_errors(header: Header, architecture: str, layers: int) -> Iterator[In
         if block:
             present.setdefault(block[1] or "", set()).add(int(block[2]))
     for stack, numbers in present.items():
-        count, key = layers, "block_count"
-        if stack == "dec.":
-            key = "decoder_block_count"
-            count = _largest(header, f"{architecture}.{key}", layers)
-        expected = f"tensors of {{}} layers, as {architecture}.{key} of {count} says"
+        count, trunk, source = _stored(header, architecture, stack, layers)
+        expected = f"tensors of {{}} layers, as {architecture}.{source} says"
         if numbers and max(numbers) >= count:
             yield InvalidInputError(expected.format(count), f"tensors of layer {stack}blk.{max(numbers)}", REMEDY)
             return
-        trunk = _loaded(header, architecture, count)
         missing = (
             layer for layer in range(trunk) if layer not in numbers and not _is_empty(header, architecture, layer)
         )
@@ -276,12 +303,16 @@ def _block_errors(header: Header, architecture: str, layers: int) -> Iterator[In
             return
 
 
-def _loaded(header: Header, architecture: str, layers: int) -> int:
-    """Return the number of layers with tensors that the engine loads."""
-    # All passes through the two stacks of this architecture use the same tensors, and each counts as a layer.
+def _stored(header: Header, architecture: str, stack: str, layers: int) -> tuple[int, int, str]:
+    """Return how many layers of a stack may have tensors, how many must, and the key that says so with its value."""
     if architecture == "hrm_text":
-        return min(layers, 2 * _largest(header, f"{architecture}.hrm.layers_per_stack"))
-    return layers - _largest(header, f"{architecture}.nextn_predict_layers")
+        # All passes through a low and a high stack use the same tensors, and each pass counts in the block_count.
+        each = _largest(header, "hrm_text.hrm.layers_per_stack")
+        return 2 * each, 2 * each, f"hrm.layers_per_stack of {each}"
+    if stack == "dec.":
+        count = _largest(header, f"{architecture}.decoder_block_count", layers)
+        return count, count, f"decoder_block_count of {count}"
+    return layers, layers - _largest(header, f"{architecture}.nextn_predict_layers"), f"block_count of {layers}"
 
 
 def _expert_errors(header: Header, architecture: str, layers: int) -> Iterator[InvalidInputError]:

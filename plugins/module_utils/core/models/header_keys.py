@@ -68,6 +68,8 @@ KEYS: Mapping[str, KeyRange] = {
     "leading_dense_block_count": _LAYERS,
     "decoder_block_count": _LAYERS,
     "hrm.layers_per_stack": KeyRange(1, MAX_LAYERS),
+    "hrm.h_cycles": KeyRange(1, MAX_LAYERS),
+    "hrm.l_cycles": KeyRange(1, MAX_LAYERS),
     "nextn_predict_layers": _LAYERS,
     "n_deepstack_layers": _LAYERS,
     "attention.head_count": _HEADS,
