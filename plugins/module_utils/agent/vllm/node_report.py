@@ -18,29 +18,25 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...core.errors import HerdError, InvalidInputError
+from ...core.host.hardware import adapters as hardware
 from ...core.vllm import environment
 from ...core.vllm.job import command as rank_command
 from ...core.vllm.job import ports
 from ...core.vllm.job import run as job_run
 from ...core.vllm.job import spec as job_spec
-from ..common import gpus
+from ..common import gpus, sysfs
 from ..supervisor import local_state
 from . import job_files, leftovers
 
-NET, INFINIBAND = Path("/sys/class/net"), Path("/sys/class/infiniband")
-#: Numbers of Linux: the request for an interface's address, and the type of an InfiniBand interface.
-_SIOCGIFADDR, _TYPE_INFINIBAND = 0x8915, 32
+#: The kernel's description of this host's devices.
+SYS = sysfs.Sysfs()
+#: The number of Linux of the request for an interface's address.
+_SIOCGIFADDR = 0x8915
 #: An address for documentation. The kernel says from which address it would send there, and sends nothing.
 _ELSEWHERE = ("192.0.2.1", 9)
 #: Seconds from which a reverse look-up counts as slow, and for which it is watched.
 _SLOW_S, _LOOKUP_S = 1.0, 4.0
 _GPU_S = 20.0
-
-
-def _read(path: Path) -> str:
-    with suppress(OSError, UnicodeDecodeError):
-        return path.read_text(encoding="utf-8").strip()
-    return ""
 
 
 def interface_address(name: str) -> str:
@@ -64,17 +60,12 @@ def outward_address() -> str:
 
 
 def _interface_of(address: str) -> str:
-    names = sorted(path.name for path in NET.glob("*"))
-    return next((name for name in names if address and interface_address(name) == address), "")
+    return next((name for name in SYS.names("class/net") if address and interface_address(name) == address), "")
 
 
-def _infiniband_interface() -> str:
+def infiniband_interface() -> str:
     """Return the first InfiniBand interface that is up and has an address."""
-    for folder in sorted(NET.glob("*")):
-        is_up = _read(folder / "operstate") in ("up", "unknown")
-        if _read(folder / "type") == str(_TYPE_INFINIBAND) and is_up and interface_address(folder.name):
-            return folder.name
-    return ""
+    return next((name for name in hardware.infiniband_interfaces(SYS) if interface_address(name)), "")
 
 
 def fabric(spec: job_spec.JobSpec, host: str) -> tuple[str, str]:
@@ -89,13 +80,13 @@ def fabric(spec: job_spec.JobSpec, host: str) -> tuple[str, str]:
     if wanted:
         address = interface_address(wanted)
         if not address:
-            there = ", ".join(sorted(path.name for path in NET.glob("*") if interface_address(path.name)))
+            there = ", ".join(name for name in SYS.names("class/net") if interface_address(name))
             raise InvalidInputError(
                 f"the interface {wanted} with an IPv4 address", f"{there or 'no interface'}", "set nccl.socket_ifname"
             )
         return wanted, address
     address = outward_address()
-    name = _infiniband_interface() or _interface_of(address)
+    name = infiniband_interface() or _interface_of(address)
     return name, (interface_address(name) if name else address)
 
 
@@ -103,16 +94,6 @@ def client_address(spec: job_spec.JobSpec, host: str, fabric_address: str) -> st
     """Return the address where clients reach this node: of the inventory, or of its default route."""
     facts = spec.hosts.get(host, job_spec.HostFacts())
     return facts.address or outward_address() or fabric_address
-
-
-def adapters() -> tuple[str, ...]:
-    """List the InfiniBand adapters with an active port, as NCCL names them. A port of Ethernet (RoCE) is not listed."""
-    found = []
-    for port in sorted(INFINIBAND.glob("*/ports/*")):
-        is_active = _read(port / "state").endswith("ACTIVE")
-        if is_active and _read(port / "link_layer") in ("InfiniBand", ""):
-            found.append(f"{port.parent.parent.name}:{port.name}")
-    return tuple(found)
 
 
 def ports_in_use(spec: job_spec.JobSpec) -> tuple[int, ...]:
@@ -219,7 +200,7 @@ def report(spec: job_spec.JobSpec, rank: int, host: str) -> job_run.NodeReport:
             address=address,
             interface=interface,
             client=client_address(spec, host, address),
-            adapters=adapters() if spec.device == job_spec.CUDA else (),
+            adapters=hardware.active_infiniband(SYS) if spec.device == job_spec.CUDA else (),
             taken=ports_in_use(spec),
         )
         check_folders([folder for name, folder in folders.items() if name != "HF_HOME"])
