@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Give each test of a cluster its own lab, remove the lab however the test ends, and show the tests' figures at the end."""
+"""Give each test of a cluster a lab, remove the lab however the test ends, and show the figures of tests at the end."""
 
 from __future__ import annotations
 

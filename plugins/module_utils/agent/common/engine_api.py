@@ -15,16 +15,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...core.engine import api_answers
+from ...core.engine import api_answers, api_keys
 from ...core.engine.command_line import value_of
-from ...core.errors import HerdError, InvalidInputError, NotFoundError, RemoteFailureError, reason_of
+from ...core.errors import HerdError, NotFoundError, RemoteFailureError, reason_of
 from ...core.host import certificate
 from ...core.supervision.observations import ProbeResult
 from ...core.text import plain
+from .regular_files import read_regular
 
 HEALTH_TIMEOUT_S = 2.0
 SLOTS_TIMEOUT_S = 5.0
 LARGEST = 4 * 2**20
+#: Bytes of the largest file of keys.
+LARGEST_KEYS = 2**20
+CORRECT_KEYS = "correct head_server_api_keys and run site.yml, or rotate_key.yml where they are made"
 LOOK_AT_HEAD = "look at herdctl status and herdctl logs on the head"
 
 
@@ -51,21 +55,15 @@ class Api:
         found = {"Content-Type": "application/json"}
         if self.key_file:
             try:
-                keys = Path(self.key_file).read_bytes().split()
+                text = read_regular(Path(self.key_file), LARGEST_KEYS).decode("latin-1")
             except OSError as error:
                 raise NotFoundError(
                     f"the keys that the head was started with, in {self.key_file}",
-                    str(error.strerror),
+                    error.strerror or str(error),
                     "run site.yml, which puts them there",
                 ) from error
-            if keys:
-                if not keys[0].isascii():
-                    raise InvalidInputError(
-                        f"a key of printable ASCII in the first line of {self.key_file}",
-                        "other characters, which no header of HTTP carries",
-                        "correct head_server_api_keys and run site.yml, or rotate_key.yml where they are made",
-                    )
-                found["Authorization"] = f"Bearer {keys[0].decode()}"
+            if key := api_keys.in_use(text, self.key_file, CORRECT_KEYS):
+                found["Authorization"] = f"Bearer {key}"
         return found
 
 

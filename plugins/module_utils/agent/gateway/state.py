@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from ...core.engine import api_keys
 from ...core.errors import HerdError
 from ...core.gateway import tiers, user_keys
 from ...core.gateway.routing import Router
@@ -207,7 +208,7 @@ class GatewayState:
         self._keys = UserKeyReader(settings)
         self._tiers = TierStatusReader(settings)
         self._key_files: dict[Path, WatchedFile[str]] = {
-            path: WatchedFile(path, _first_line, "") for path in settings.engine_keys.values()
+            path: WatchedFile(path, _engine_key, "") for path in settings.engine_keys.values()
         }
         self._tier_of: dict[str, str] = {}
         self._refreshed = -FRESH_S
@@ -260,9 +261,9 @@ class GatewayState:
                 log(f"tier {name}: {tier.state} {tier.endpoint} {'' if tier.is_ready else tier.reason}".rstrip())
 
 
-def _first_line(text: str) -> str:
-    """Read the first key of a key file."""
-    keys = text.split()
-    if not keys or not keys[0].isascii() or not keys[0].isprintable():
-        raise ValueError("its first line is no key of printable ASCII")
-    return keys[0]
+def _engine_key(text: str) -> str:
+    """Read the first key of an engine's key file."""
+    key = api_keys.in_use(text, "its first line", "run site.yml, which writes the file")
+    if not key:
+        raise ValueError("it has no key")
+    return key

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ...core.engine import api_keys
 from ...core.errors import HerdError, InvalidInputError, NotFoundError
 from ...core.values import finite
 from ...core.vllm import job_status
@@ -56,23 +57,23 @@ def ensure_key(path: Path) -> None:
 
 
 def read_key(path: Path, is_own: bool = False, remedy: str = "launch the model again") -> str:
-    """Read an API key: the first word of its file.
+    """Read an API key: the first one of its file.
 
     :param is_own: whether only the file's owner may be able to read it. An operator's key may have a group.
     :param remedy: the next step if there is no key.
-    :raises InvalidInputError: if others may read the user's own key.
+    :raises InvalidInputError: if others may read the user's own key, or if HTTP cannot carry it.
     :raises NotFoundError: if there is none.
     """
     try:
         if is_own:
             _check_mode(path, path.stat().st_mode)
-        words = read_regular(path, _LONGEST_KEY).split()
+        text = read_regular(path, _LONGEST_KEY).decode("latin-1")
     except OSError as error:
         raise NotFoundError(f"the API key in {path}", error.strerror or str(error), remedy) from error
-    key = words[0].decode("latin-1") if words else ""
-    if not key or not (key.isascii() and key.isprintable()):
-        found = "other characters" if key else "none"
-        raise NotFoundError(f"a key of printable ASCII in {path}", found, f"remove the file, then {remedy}")
+    remedy = f"remove the file, then {remedy}"
+    key = api_keys.in_use(text, str(path), remedy)
+    if not key:
+        raise NotFoundError(f"a key of printable ASCII in {path}", "none", remedy)
     return key
 
 

@@ -34,6 +34,20 @@ def first(text: str) -> str:
     return next((line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")), "")
 
 
+def in_use(text: str, path: str, remedy: str) -> str:
+    """Read the first key of a key file, for the header of a request; empty if the file has none.
+
+    :param text: the file's content; its bytes may be decoded as Latin-1, which never fails.
+    :param path: the file's name, for the error.
+    :param remedy: the next step if the key is unusable.
+    :raises InvalidInputError: if HTTP cannot carry the key.
+    """
+    key = first(text)
+    if key and not _PRINTABLE.fullmatch(key):
+        raise InvalidInputError(f"a key of printable ASCII without blanks in {path}", "other characters", remedy)
+    return key
+
+
 def check(keys: Sequence[str]) -> None:
     """Reject keys that the engine would read differently."""
     if any(not _PRINTABLE.fullmatch(key) or key.startswith(("#", COMPANION)) for key in keys):

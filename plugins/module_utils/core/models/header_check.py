@@ -220,9 +220,10 @@ def _layer_count_errors(header: Header, architecture: str, layers: int) -> Itera
 
     if architecture == "hrm_text":
         stack, high, low = (number(f"hrm.{key}") for key in ("layers_per_stack", "h_cycles", "l_cycles"))
-        if layers != stack * high * (low + 1):
+        passes = high * (low + 1)
+        if layers != stack * passes:
             yield InvalidInputError(
-                f"hrm_text.block_count of {stack * high * (low + 1)}: hrm.layers_per_stack {stack} x hrm.h_cycles {high} "
+                f"hrm_text.block_count of {stack * passes}: hrm.layers_per_stack {stack} x hrm.h_cycles {high} "
                 f"x (hrm.l_cycles {low} + 1)",
                 f"block_count of {layers}",
                 REMEDY,

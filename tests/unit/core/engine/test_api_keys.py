@@ -45,6 +45,22 @@ def test_unreadable_keys_are_rejected(key: str) -> None:
     assert key.strip() == "" or key not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [("a\nb\n", "a"), ("# of the head\n\n  a \nb\n", "a"), ("a", "a"), ("a\r\nb\r\n", "a"), ("", ""), ("#a\n\n", "")],
+)
+def test_first_key_is_in_use(text: str, key: str) -> None:
+    """Skip comments and empty lines, as the engine does (common/arg.cpp)."""
+    assert api_keys.in_use(text, "f", "r") == key
+
+
+@pytest.mark.parametrize("text", ["schl\u00fcssel\n", "a b\n", "\u00ef\u00bb\u00bfa\n", "a\x7f\n", "\x00\n"])
+def test_unusable_key_in_use_is_named_by_its_file(text: str) -> None:
+    with pytest.raises(HerdError, match="printable ASCII without blanks in /k, found other characters: do r") as caught:
+        api_keys.in_use(text, "/k", "do r")
+    assert text.strip() not in str(caught.value)
+
+
 @pytest.mark.parametrize("first", ["herd-1-a\nherd-2-b\n", "a\nunused-b\n", "herd-9-a\nherd-10-b\n"])
 def test_rotation_steps_keep_expected_keys(first: str) -> None:
     known = first
