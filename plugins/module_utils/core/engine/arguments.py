@@ -14,6 +14,7 @@ from typing import Any
 from ..errors import InvalidInputError
 from .device_order import PlacedDevice, engine_split
 from .flags import memory_flags
+from .speculation import settings as speculation
 
 # Defaults of all settings. Profiles and the inventory override them.
 DEFAULTS: dict[str, Any] = {
@@ -33,7 +34,7 @@ DEFAULTS: dict[str, Any] = {
     "full_window": False,
     "projector": None,
     "adapters": [],
-    "draft": None,
+    "speculation": None,
     "metrics": True,
     "timeout_s": 600,
     "extra_arguments": [],
@@ -56,7 +57,6 @@ _SWITCHES = ("unified_cache", "full_window")
 # Keys of a further file of the model, with the least number of each; None for text.
 _PROJECTOR: dict[str, int | None] = {"file": None, "mib": 1, "compute_mib": 1}
 _ADAPTER: dict[str, int | None] = {"file": None, "mib": 1}
-_DRAFT: dict[str, int | None] = {"file": None, "tokens": 1}
 # Lowest level at which releases with --load-mode log the placement. Requests stay unlogged.
 _PLACEMENT_VERBOSITY = "4"
 
@@ -88,7 +88,7 @@ def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
         if not isinstance(settings[name], bool):
             raise InvalidInputError(f"{name} to be true or false", repr(settings[name]), "choose one of them")
     settings["projector"] = _file_of("projector", settings["projector"], _PROJECTOR)
-    settings["draft"] = _file_of("draft", settings["draft"], _DRAFT)
+    settings["speculation"] = speculation.checked(settings["speculation"])
     if not isinstance(settings["adapters"], (list, tuple)):
         raise InvalidInputError("adapters to be a list", repr(settings["adapters"]), "write one item for each adapter")
     settings["adapters"] = [_file_of("an adapter", adapter, _ADAPTER) for adapter in settings["adapters"]]
@@ -177,27 +177,8 @@ def head_arguments(
     argv += ["--device", ",".join(device.name for device in devices)]
     if len(devices) > 1:
         argv += ["--tensor-split", ",".join(str(share) for share in engine_split(devices))]
-    if settings["draft"]:
-        argv += _draft_arguments(settings["draft"], devices, accepted)
-    return argv + model_arguments(settings, accepted, devices[0].name)
-
-
-def draft_device(devices: Sequence[PlacedDevice]) -> str:
-    """Return the device of the draft: the head's last GPU, or none for its processor."""
-    return "none" if devices[-1].endpoint else devices[-1].name
-
-
-def _draft_arguments(draft: Mapping[str, Any], devices: Sequence[PlacedDevice], accepted: Collection[str]) -> list[str]:
-    if "--spec-type" not in accepted:
-        raise InvalidInputError(
-            "a release with --spec-type, for a draft whose memory is planned",
-            "a release without it",
-            "remove draft from the settings, or use 0c1e57098",
-        )
-    return [
-        *("--spec-type", "draft-simple", "--spec-draft-model", str(draft["file"])),
-        *("--spec-draft-n-max", str(draft["tokens"]), "--spec-draft-device", draft_device(devices)),
-    ]
+    wanted = (settings["speculation"] or {}).get("device", "")
+    return argv + model_arguments(settings, accepted, devices[0].name, speculation.draft_device(devices, wanted))
 
 
 def _further_files(settings: Mapping[str, Any], accepted: Collection[str], first: str) -> list[str]:
@@ -216,10 +197,13 @@ def _further_files(settings: Mapping[str, Any], accepted: Collection[str], first
     return argv
 
 
-def model_arguments(settings: Mapping[str, Any], accepted: Collection[str], first: str = "") -> list[str]:
+def model_arguments(
+    settings: Mapping[str, Any], accepted: Collection[str], first: str = "", draft_device: str = ""
+) -> list[str]:
     """Build the arguments that control how a model is loaded and computed.
 
     :param first: the first device, which gets the projector; empty leaves it to the engine.
+    :param draft_device: the device of a draft; empty for a router, which takes none.
     """
     argv = ["--split-mode", str(settings["split_mode"]), "--n-gpu-layers", str(settings["gpu_layers"])]
     # The setting is the context of one slot; the engine divides --ctx-size by its slots.
@@ -235,6 +219,7 @@ def model_arguments(settings: Mapping[str, Any], accepted: Collection[str], firs
     argv += ["--kv-unified"] if settings["unified_cache"] else []
     argv += ["--swa-full"] if settings["full_window"] else []
     argv += _further_files(settings, accepted, first)
+    argv += speculation.arguments(settings["speculation"], accepted, draft_device)
     argv += ["--timeout", str(settings["timeout_s"])]
     if settings["metrics"]:
         argv += ["--metrics"]

@@ -229,14 +229,21 @@ def _head_width(keys: Keys) -> int:
     return keys.number("embedding_length") // heads if heads else 0
 
 
-def layer_facts(keys: Keys, layer: int, tensors: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+def trunk_layers(keys: Keys) -> int:
+    """Return the number of layers before the blocks that predict further tokens."""
+    return keys.number("block_count") - keys.number("nextn_predict_layers", 0)
+
+
+def layer_facts(
+    keys: Keys, layer: int, tensors: Mapping[str, tuple[int, ...]], predicts: bool = False
+) -> dict[str, Any]:
     """Compute the dimensions of one layer, as fields of a LayerMetadata.
 
     :param tensors: names without C(blk.N.), and dimensions.
+    :param predicts: whether a block that predicts further tokens is loaded.
     """
-    total = keys.number("block_count")
-    trunk = total - keys.number("nextn_predict_layers", 0)
-    loaded = layer < trunk
+    trunk = trunk_layers(keys)
+    loaded = layer < trunk or predicts
     is_recurrent = _is_recurrent(keys, layer, tensors)
     attends = _attends(keys, layer, tensors, is_recurrent) and loaded
     heads = keys.number("attention.head_count", 0, layer)

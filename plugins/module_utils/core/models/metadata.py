@@ -29,7 +29,7 @@ CUDA_PADDING = 128
 CUDA_ROW = 512
 # The beginning of the name of a layer's tensor; a model may have an encoder and a decoder.
 _BLOCK = re.compile(r"(?:enc\.|dec\.)?blk\.([0-9]{1,6})\.")
-_OPTIONAL = ("experts", "cells_window", "latent", "recurrent", "details", "purpose")
+_OPTIONAL = ("experts", "cells_window", "latent", "recurrent", "details", "purpose", "predictors")
 _UNQUANTISED = ("f32", "f16", "bf16", "f64", "i8", "i16", "i32", "i64")
 # Tensors without a number that lie on the device of the first layer. Files of lfm2 use token_embd_norm for the output.
 _FIRST_LAYER = ("per_layer_model_proj", "per_layer_proj_norm", "token_embd_norm", "hrm.")
@@ -121,6 +121,7 @@ class ModelMetadata:
     :param recurrent: dimensions of the recurrence, empty for none.
     :param details: further facts from which the engine builds the graph; None if unknown.
     :param purpose: what the model is for if it does not generate text.
+    :param predictors: the blocks that predict further tokens, as draft-mtp loads them.
     """
 
     architecture: str
@@ -146,6 +147,7 @@ class ModelMetadata:
     recurrent: Mapping[str, int] | None = None
     details: Mapping[str, int] | None = None
     purpose: str = ""
+    predictors: tuple[LayerMetadata, ...] = ()
 
     def detail(self, name: str) -> int:
         """Return one of the details; 0 if it is unknown."""
@@ -162,6 +164,7 @@ class ModelMetadata:
         data = asdict(self)
         data["layers"] = _runs([kinds.index(layer) for layer in self.layers])
         data["kinds"] = [_sparse(layer) for layer in kinds]
+        data["predictors"] = [_sparse(layer) for layer in self.predictors]
         return {key: value for key, value in data.items() if value or key not in _OPTIONAL}
 
 
@@ -171,11 +174,13 @@ def from_data(data: Mapping[str, Any]) -> ModelMetadata:
         given = dict(data)
         kinds = [LayerMetadata(**kind) for kind in given.pop("kinds")]
         given["layers"] = tuple(kinds[number] for number in _unroll(str(given["layers"]), len(kinds)))
+        blocks = list(given.get("predictors") or ())[: MAX_LAYERS + 1]
+        given["predictors"] = tuple(LayerMetadata(**block) for block in blocks)
         # Plain ones: asdict cannot copy the dictionaries that Ansible gives a filter.
         groups = {name: given.get(name) for name in ("latent", "recurrent", "details")}
         given.update({name: dict(group) for name, group in groups.items() if isinstance(group, Mapping)})
         found = ModelMetadata(**given)
-        _check(found, kinds)
+        _check(found, [*kinds, *found.predictors])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InvalidInputError(
             "a model's metadata as lock_models.yml writes it", f"{type(error).__name__}: {error}", _WRITE_AGAIN
@@ -192,6 +197,13 @@ def _check(found: ModelMetadata, kinds: Sequence[LayerMetadata]) -> None:
     if error:
         raise error
     _check_numbers(found, vars(found), _NUMBERS)
+    unloaded = sum(not layer.loaded for layer in found.layers)
+    if found.predictors and len(found.predictors) != unloaded:
+        raise InvalidInputError(
+            f"predictors in the model's metadata for its {unloaded} blocks that predict further tokens",
+            str(len(found.predictors)),
+            _WRITE_AGAIN,
+        )
     for kind in kinds:
         _check_numbers(found, vars(kind), _LAYER_NUMBERS)
         for flag in ("window", "loaded", "shares_cache"):
@@ -293,6 +305,7 @@ def metadata_of(header: Header) -> ModelMetadata:
         else:
             rest[tensor.name] = tensor
     layers = tuple(_layer(keys, number, tensors, () if number else first) for number, tensors in enumerate(by_layer))
+    predicting = range(layer_kinds.trunk_layers(keys), count)
     embeddings = rest["token_embd.weight"]
     local = [rest.pop(name) for name in _INPUTS if name in rest]
     shared = [rest.pop(name) for name in list(rest) if name.startswith(("rope_freqs", "rope_factors"))]
@@ -323,16 +336,21 @@ def metadata_of(header: Header) -> ModelMetadata:
         latent=layer_kinds.latent(keys),
         recurrent=layer_kinds.recurrent(keys),
         purpose=header_check.purpose(header.metadata),
+        predictors=tuple(_layer(keys, number, by_layer[number], (), predicts=True) for number in predicting),
         details=layer_kinds.details(keys, {_BLOCK.sub("", tensor.name) for each in by_layer for tensor in each}),
     )
 
 
-def _layer(keys: Keys, number: int, tensors: Sequence[Tensor], beside: Sequence[Tensor]) -> LayerMetadata:
+def _layer(
+    keys: Keys, number: int, tensors: Sequence[Tensor], beside: Sequence[Tensor], predicts: bool = False
+) -> LayerMetadata:
     """Derive a layer.
 
     :param beside: tensors of the whole model that lie on the layer's device.
+    :param predicts: whether a block that predicts further tokens is loaded.
     """
-    facts = layer_kinds.layer_facts(keys, number, {_BLOCK.sub("", t.name): tuple(t.shape) for t in tensors})
+    shapes = {_BLOCK.sub("", tensor.name): tuple(tensor.shape) for tensor in tensors}
+    facts = layer_kinds.layer_facts(keys, number, shapes, predicts)
     kept = [*(tensors if facts["loaded"] else ()), *beside]
     return LayerMetadata(
         weights=sum(map(device_bytes, kept)),

@@ -11,7 +11,7 @@ at the widest point of any known kind of layer with these dimensions.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..models.metadata import PADDING, LayerMetadata, ModelMetadata
 from .graph import device_graph
@@ -41,6 +41,8 @@ _INDEXER, _INDEXER_WITHOUT_FLASH = 14, 24
 _ALL_LOGITS = frozenset(("cogvlm",))
 # Passes of the looped layers of an architecture, whose results cross between devices.
 _LOOPED = frozenset(("hrm_text",))
+# The graph of their blocks that predict further tokens is known.
+_PREDICTORS = frozenset(("glm4moe",))
 # The engine never uses flash attention for these architectures.
 _NEVER_FLASH = frozenset(("grok",))
 
@@ -207,22 +209,14 @@ def _indexed(metadata: ModelMetadata, layers: Sequence[LayerMetadata], settings:
     return settings.tokens * (scores + 3 * metadata.detail("index_heads") * width * _FLOAT)
 
 
-def _followed(
-    metadata: ModelMetadata,
-    place: GraphPart,
-    settings: CacheSettings,
-    rules: ComputeBufferRules,
-    copies: int,
-    flash: bool,
-    alignment: int,
-) -> int:
-    """Build the graph and allocate its tensors as the engine does."""
+def _run(metadata: ModelMetadata, settings: CacheSettings, rules: ComputeBufferRules, flash: bool) -> Run:
+    """Return the parameters of the graph."""
     # The slots share the micro-batch equally.
     tokens = -(-settings.tokens // settings.slots) * settings.slots
     cells = mask_cells(metadata, metadata.layers, settings, rules)
     # Hybrid models with windows have no matrix for a rotation (build_inp_mem_hybrid_iswa).
     is_rotated = not (metadata.recurrent and any(layer.window for layer in metadata.layers))
-    run = Run(
+    return Run(
         tokens=tokens,
         outputs=tokens if rules.reserves_logits else min(settings.outputs, tokens),
         slots=settings.slots,
@@ -234,7 +228,32 @@ def _followed(
         rotates_values=is_rotated and _rotates(settings.type_v, rules),
         cache_type=settings.type_k,
     )
-    return device_graph.buffer_bytes(metadata, run, place, copies, alignment)
+
+
+def predictor_bytes(
+    metadata: ModelMetadata,
+    settings: CacheSettings,
+    rules: ComputeBufferRules,
+    copies: int,
+    flash: bool,
+    alignment: int,
+    has_block: bool,
+    has_output: bool,
+) -> int:
+    """Compute the bytes of a device's second compute buffer, in which a block predicts further tokens.
+
+    :param has_block: whether the block is on this device.
+    :param has_output: whether the output is.
+    """
+    alone = replace(metadata, layers=metadata.predictors[:1])
+    if metadata.architecture in _PREDICTORS and device_graph.is_followed(metadata):
+        run = _run(alone, settings, rules, flash)
+        return device_graph.predictor_bytes(alone, run, has_block, has_output, copies, alignment)
+    # The states of the last tokens are one more input, and are joined with the embeddings.
+    place = GraphPart(alone.layers if has_block else (), has_output, has_last_layer=has_block)
+    unknown = replace(alone, details=None)
+    found = device_bytes(unknown, place, settings, rules, copies, flash, alignment)
+    return found + (copies + 3) * metadata.width * settings.tokens * _FLOAT
 
 
 def device_bytes(
@@ -255,7 +274,8 @@ def device_bytes(
         return 0
     flash = flash and metadata.architecture not in _NEVER_FLASH
     if device_graph.is_followed(metadata):
-        found = _followed(metadata, place, settings, rules, copies, flash, alignment)
+        run = _run(metadata, settings, rules, flash)
+        found = device_graph.buffer_bytes(metadata, run, place, copies, alignment)
         if metadata.detail("residual_scale") and not rules.float_masks:
             # The scheduler of newer releases keeps up to two more results at a boundary of devices.
             found += 2 * metadata.width * settings.tokens * _FLOAT

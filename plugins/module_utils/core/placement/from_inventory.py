@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..engine import arguments as engine_arguments
+from ..engine.speculation import settings as speculation_settings
 from ..errors import InvalidInputError
 from ..models.metadata import ModelMetadata, from_data
 from ..text import bytes_of
-from . import cuda_memory, host_memory, remedies, token_rate
+from . import cuda_memory, host_memory, remedies, speculation, token_rate
 from .context_search import largest_context
 from .further_files import FurtherFiles
 from .kv_cache import CacheSettings
@@ -116,14 +117,23 @@ def planner_of(
     :param models: entries of herd_models, among them that of a draft.
     """
     engine_arguments.require_offload(settings, len(metadata.layers))
-    return Planner(metadata, request_of(settings, models or {}), group, rules_of(release))
+    rules = rules_of(release)
+    if settings["speculation"] and rules.float_masks:
+        raise InvalidInputError(
+            "a release whose memory for speculation is planned",
+            f"{release}, which does not know the setting speculation",
+            f"remove speculation from the settings, or use {speculation_settings.NEEDED_RELEASE}",
+        )
+    request = request_of(settings, models or {})
+    speculation.require_known(metadata, request.speculation)
+    return Planner(metadata, request, group, rules)
 
 
-def _draft_of(draft: Mapping[str, Any] | None, models: Mapping[str, Mapping[str, Any]]) -> ModelMetadata | None:
+def _draft_of(file: str, models: Mapping[str, Mapping[str, Any]]) -> ModelMetadata | None:
     """Find the metadata of a draft by its file."""
-    if not draft:
+    if not file:
         return None
-    name = str(draft["file"]).rsplit("/", 1)[-1]
+    name = file.rsplit("/", 1)[-1]
     for model in models.values():
         if str(model.get("file", "")).rsplit("/", 1)[-1] == name:
             metadata = metadata_in(model)
@@ -136,18 +146,18 @@ def _draft_of(draft: Mapping[str, Any] | None, models: Mapping[str, Mapping[str,
     )
 
 
-def further_files_of(settings: Mapping[str, Any], models: Mapping[str, Mapping[str, Any]]) -> FurtherFiles:
+def _further_files_of(settings: Mapping[str, Any]) -> FurtherFiles:
     """Read the files beside a model from merged settings."""
     projector = settings["projector"]
     return FurtherFiles(
         (projector["mib"] + projector["compute_mib"]) * MIB if projector else 0,
         tuple(adapter["mib"] * MIB for adapter in settings["adapters"]),
-        _draft_of(settings["draft"], models),
     )
 
 
 def request_of(settings: Mapping[str, Any], models: Mapping[str, Mapping[str, Any]]) -> PlacementRequest:
     """Translate merged settings into a request for a plan."""
+    draft = _draft_of((settings["speculation"] or {}).get("file", ""), models)
     cache = CacheSettings(
         context=settings["context"],
         slots=settings["slots"],
@@ -157,14 +167,16 @@ def request_of(settings: Mapping[str, Any], models: Mapping[str, Mapping[str, An
         batch=settings["batch"],
         unified=settings["unified_cache"],
         full_window=settings["full_window"],
-        drafted=settings["draft"]["tokens"] if settings["draft"] else 0,
+        drafted=speculation_settings.most_tokens(settings["speculation"]),
+        rollbacks=speculation_settings.rollbacks(settings["speculation"]),
     )
     return PlacementRequest(
         cache,
         str(settings["flash_attention"]) != "off",
         str(settings["load_mode"]),
         settings["cache_ram_mib"] or 0,
-        further_files_of(settings, models),
+        _further_files_of(settings),
+        speculation.of_settings(settings["speculation"], draft),
     )
 
 
@@ -376,10 +388,11 @@ def table(planner: Planner, plan: PlacementPlan, data: Mapping[str, Any]) -> str
             f"fast network); only a benchmark says what is reached"
         )
     lines += [
-        f"{device.name}: {mib(device.further)} of the total for projector, adapters and draft"
+        f"{device.name}: {mib(device.further)} of the total for projector, adapters and speculation"
         for device in plan.devices
         if device.further
     ]
+    lines += speculation.described(planner)
     lines += [_compared(other) for other in data["comparison"]]
     lines += [f"warning: {text}" for text in plan.warnings]
     lines += [f"does not fit: {text}" for text in plan.problems]

@@ -1,18 +1,18 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Compute the memory of the files beside a model: its projector, adapters and draft.
+"""Compute the memory of the files beside a model: its projector and adapters.
 
 The engine loads the projector whole on the first device. An adapter's tensors lie beside their layers; any device may
-hold all of them, so each is charged with the whole file. A draft is a second model with a cache of its own.
+hold all of them, so each is charged with the whole file.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ..models.metadata import ModelMetadata
-from .kv_cache import CacheSettings, cache_bytes, state_bytes
+from .kv_cache import CacheSettings
 
 MIB = 1 << 20
 _FLOAT, _HALF = 4, 2
@@ -24,23 +24,10 @@ class FurtherFiles:
 
     :param projector: bytes of the projector's weights and of its compute buffer; 0 for none.
     :param adapters: bytes of each adapter's file.
-    :param draft: the model that proposes tokens; None for none.
     """
 
     projector: int = 0
     adapters: tuple[int, ...] = ()
-    draft: ModelMetadata | None = None
-
-
-def cache_of_draft(cache: CacheSettings) -> CacheSettings:
-    """Return the settings of a draft's cache: half precision, and the model's whole context."""
-    return replace(cache, type_k="f16", type_v="f16", drafted=0)
-
-
-def context_of_draft(draft: ModelMetadata, cache: CacheSettings) -> int:
-    """Compute the bytes of a draft's whole context. The engine copies it to the host with a prompt that it keeps."""
-    own = cache_of_draft(cache)
-    return sum(cache_bytes(draft, layer, own) + state_bytes(layer, own) for layer in draft.layers)
 
 
 def adapter_bytes(metadata: ModelMetadata, settings: CacheSettings, files: FurtherFiles) -> int:

@@ -44,7 +44,8 @@ class CacheSettings:
     :param slots: concurrent requests.
     :param unified: whether the slots share one stream of cells.
     :param full_window: whether windowed layers keep the whole context.
-    :param drafted: tokens that a draft proposes for each slot; each is a row of the output.
+    :param drafted: most tokens that speculation proposes for each slot; each is a row of the output.
+    :param rollbacks: further recurrent states of each slot, one for each token that draft-mtp proposes.
     """
 
     context: int
@@ -56,6 +57,7 @@ class CacheSettings:
     unified: bool = False
     full_window: bool = False
     drafted: int = 0
+    rollbacks: int = 0
 
     @property
     def streams(self) -> int:
@@ -124,4 +126,4 @@ def cache_bytes(metadata: ModelMetadata, layer: LayerMetadata, settings: CacheSe
 
 def state_bytes(layer: LayerMetadata, settings: CacheSettings) -> int:
     """Compute the bytes of a layer's recurrent state, in single precision for each slot."""
-    return layer.state * 4 * settings.slots
+    return layer.state * 4 * settings.slots * (1 + settings.rollbacks)

@@ -23,12 +23,22 @@ from ..engine.device_order import (
     require_holders,
 )
 from ..models.metadata import CUDA_PADDING, PADDING, LayerMetadata, ModelMetadata
-from . import compute_buffer, cuda_memory, engine_limits, further_files, host_memory, split_search, token_rate
+from . import (
+    compute_buffer,
+    cuda_memory,
+    engine_limits,
+    further_files,
+    host_memory,
+    speculation,
+    split_search,
+    token_rate,
+)
 from .compute_buffer import NEW, OLD, ComputeBufferRules
 from .further_files import FurtherFiles
 from .graph.architectures import LAYERS
 from .graph.device_graph import GraphPart
 from .kv_cache import CacheSettings, cache_bytes, state_bytes, with_windows_of
+from .speculation import Speculation
 
 MIB = 1 << 20
 # Layers on either side that decide which work of its neighbours a device computes.
@@ -99,13 +109,14 @@ class PlacementRequest:
     load_mode: str = "mmap"
     cache_ram_mib: int = 0
     further: FurtherFiles = field(default_factory=FurtherFiles)
+    speculation: Speculation = field(default_factory=Speculation)
 
 
 @dataclass(frozen=True)
 class DevicePlan:
     """Bytes on one device.
 
-    :param further: bytes of projector, adapters and draft.
+    :param further: bytes of projector, adapters and speculation.
     :param left: bytes that stay free beside the reserve; negative if the layers do not fit.
     """
 
@@ -177,6 +188,7 @@ class Planner:
         self.buffers: dict[tuple[Any, ...], int] = {}
         numbers: dict[LayerMetadata, int] = {}
         self._kinds = [numbers.setdefault(layer, len(numbers)) for layer in metadata.layers]
+        self.drafted = speculation.place(self)
 
     def with_cache(self, **settings: Any) -> Planner:
         """Plan the same with other settings of the caches."""
@@ -243,7 +255,7 @@ class Planner:
         state = sum(state_bytes(layer, cache) for layer in layers)
         compute = self._buffer(place, [self._kinds[layer] for layer in numbers], cuda)
         overhead = cuda_memory.overhead_bytes(metadata, layers, cache) if cuda else 0
-        further = self._further(number)
+        further = self._further(number) + speculation.device_bytes(self, number, placed)
         total = weights + kept + state + compute + overhead + further
         return DevicePlan(
             name=device.name,
@@ -279,29 +291,19 @@ class Planner:
         return self.buffers[key]
 
     def _further(self, number: int) -> int:
-        """Compute the bytes of projector, adapters and draft on a device."""
+        """Compute the bytes of projector and adapters on a device."""
         files = self.request.further
         found = further_files.adapter_bytes(self.metadata, self.request.cache, files)
-        found += files.projector if number == 0 else 0
-        # The draft is on the head's last GPU, or on its processor.
-        if files.draft and self.group.head.devices and number == len(self.memories) - 1:
-            draft = self._draft(files.draft, self.memories[number])
-            # It shares the CUDA context of the head's process.
-            found += draft.total - (cuda_memory.CONTEXT if draft.modelled else 0)
-        return found
+        return found + (files.projector if number == 0 else 0)
 
-    def _draft(self, metadata: ModelMetadata, memory: DeviceCapacity) -> DevicePlan:
-        """Place the draft on a device."""
-        return self._drafts(metadata, memory).place({self.group.head.name: len(metadata.layers)})[0]
-
-    def _drafts(self, metadata: ModelMetadata, memory: DeviceCapacity) -> Planner:
-        cache = further_files.cache_of_draft(self.request.cache)
-        request = replace(self.request, cache=cache, further=FurtherFiles())
+    def alone(self, metadata: ModelMetadata, cache: CacheSettings, memory: DeviceCapacity) -> Planner:
+        """Plan another model by the same rules, on one device of the head."""
+        request = replace(self.request, cache=cache, further=FurtherFiles(), speculation=Speculation())
         group = PlacementGroup((), replace(self.group.head, devices=(memory,)))
         return Planner(metadata, request, group, self.rules)
 
-    def _head_need(self) -> host_memory.HostNeed:
-        """Compute the memory of the head's process, with that of a draft on its processor."""
+    def head_need(self) -> host_memory.HostNeed:
+        """Compute the memory of the head's process."""
         need = host_memory.head_need(
             self.metadata,
             self.request.cache,
@@ -312,17 +314,7 @@ class Planner:
             gpus=len(self.group.head.devices),
             state=self.window_state(),
         )
-        metadata = self.request.further.draft
-        if metadata is None:
-            return need
-        processor = DeviceCapacity(0, 0, is_cuda=False)
-        more = self._drafts(metadata, processor)._head_need()
-        own = need.own + more.own
-        if not self.group.head.devices:
-            draft = self._draft(metadata, processor)
-            own += draft.cache + draft.state + draft.compute
-            own += draft.weights if self.request.load_mode != "mmap" or self.rules.copies_local else 0
-        return replace(need, own=own, mapped=need.mapped + more.mapped)
+        return speculation.head_need(self, need)
 
     def best_split(self) -> dict[str, int]:
         """Find the best split (C(split_search))."""
@@ -347,7 +339,7 @@ class Planner:
 
     def fits(self, split: Mapping[str, int] | None = None) -> bool:
         """Return whether devices and hosts hold the model, by a split or by any."""
-        if list(self._host_problems(self._head_need())):
+        if list(self._host_problems(self.head_need())):
             return False
         if self.least_total() > self.room:
             return False
@@ -357,7 +349,7 @@ class Planner:
 
     def window_state(self) -> int:
         """Compute the bytes of one slot's windows and recurrent states, which cannot be rolled back."""
-        cache = replace(self.request.cache, slots=1)
+        cache = replace(self.request.cache, slots=1, rollbacks=0)
         return sum(
             state_bytes(layer, cache)
             + (cache_bytes(self.metadata, layer, cache) if layer.window and not cache.full_window else 0)
@@ -370,7 +362,7 @@ class Planner:
             check_split(split, [host.holder for host in self.group.holders], len(self.metadata.layers))
         chosen = dict(split) if split else self.best_split()
         devices = self.place(chosen)
-        head = self._head_need()
+        head = self.head_need()
         refused = engine_limits.refusals(self.metadata, self.request.cache, self.request.flash, self.rules.release)
         return PlacementPlan(
             devices=tuple(devices),
@@ -440,7 +432,7 @@ def _device_problems(devices: Sequence[DevicePlan]) -> list[str]:
         f"device {device.name} on {device.host}: expected room for {mib(device.total)} ({device.layers} layers: "
         f"weights {mib(device.weights)}, cache {mib(device.cache + device.state)}, compute {mib(device.compute)}"
         f"{f', CUDA {mib(device.overhead)}' if device.overhead else ''}"
-        f"{f', projector, adapters and draft {mib(device.further)}' if device.further else ''}), "
+        f"{f', projector, adapters and speculation {mib(device.further)}' if device.further else ''}), "
         f"found {mib(device.free)} free"
         f"{f', of which {mib(device.reserve)} are reserved' if device.reserve else ''}: "
         f"{mib(-device.left)} are missing."

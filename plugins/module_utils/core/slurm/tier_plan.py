@@ -16,7 +16,7 @@ from ..engine.flags import attention_kernels, planned_attention
 from ..errors import InvalidInputError
 from ..models import ids as model_ids
 from ..placement import from_inventory as inventory_placement
-from ..placement import further_files, router_fit
+from ..placement import router_fit, speculation
 from ..placement.compute_buffer import is_older
 from ..placement.from_inventory import InventoryGroup
 from . import job_spec, memory_limit, queue, revision
@@ -151,9 +151,9 @@ def _memory(
     if not plan["known"] or metadata is None:
         return MemoryNeed()
     request = inventory_placement.request_of(settings, cluster.models)
-    draft = request.further.draft
+    draft = request.speculation.draft
     files = metadata.file_size + (draft.file_size if draft else 0)
-    context = further_files.context_of_draft(draft, request.cache) if draft else 0
+    context = speculation.context_bytes(metadata, request.speculation, request.cache)
     # All nodes get the same limit.
     needs = memory_limit.of_distributed(plan, files, metadata.largest, context).values()
     return MemoryNeed(max(need.least for need in needs), max(need.sum for need in needs))
@@ -171,7 +171,7 @@ def _distributed(
         workers = [head]
     group = InventoryGroup(workers, head, facts, True, job_spec.RESERVE_MIB)
     # Other models matter as the draft only: a tier's plan compares none.
-    models = cluster.models if settings["draft"] else {}
+    models = cluster.models if settings["speculation"] else {}
     plan = inventory_placement.plan_for(entry, group, settings, cluster.release, tier["split"], models)
     return {
         "memory": _memory(plan, entry, settings, cluster),

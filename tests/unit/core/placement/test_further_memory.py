@@ -29,7 +29,7 @@ FACTS = {name: {"memory_gib": 16} for name in (*WORKERS, "h")}
 GPU = {"name": "Tesla V100S-PCIE-32GB", "memory_mib": 32768}
 #: The draft of 2 layers that was measured beside a model of 12.
 DRAFT = metadata_of(header_of(llama("d2", Dense(2, 256, 8, 4, 32, 768, 32000))))
-MODEL_OF_DRAFT: dict[str, Any] = {"draft": {"file": "/opt/models/d2.gguf", "tokens": 3}}
+MODEL_OF_DRAFT: dict[str, Any] = {"speculation": {"types": ["draft-simple"], "file": "/opt/models/d2.gguf"}}
 ENTRIES = {"d2": {"name": "d2", "file": "d2.gguf", "layers": 2, "metadata": DRAFT.to_data()}}
 
 
@@ -65,7 +65,7 @@ def test_projector_is_on_the_first_device() -> None:
     found = plan("llama", projector={"file": "/opt/models/p.gguf", "mib": 800, "compute_mib": 300})
     assert totals(found, "further") == [1100 * MIB, 0]
     assert sum(totals(found)) == pytest.approx(sum(totals(plain)) + 1100 * MIB, abs=64 * MIB)
-    assert "1100 MiB of the total for projector, adapters and draft" in found["table"]
+    assert "1100 MiB of the total for projector, adapters and speculation" in found["table"]
 
 
 def test_adapters_are_charged_to_every_device() -> None:
@@ -97,7 +97,7 @@ def test_draft_without_a_gpu_is_in_the_memory_of_the_head() -> None:
 
 def test_draft_without_metadata_is_refused() -> None:
     with pytest.raises(InvalidInputError, match=r"an entry of herd_models with the file x\.gguf of the draft"):
-        plan("llama", draft={"file": "/opt/models/x.gguf", "tokens": 3})
+        plan("llama", speculation={"types": ["draft-simple"], "file": "/opt/models/x.gguf"})
 
 
 def test_layers_on_the_processor_are_refused() -> None:

@@ -352,7 +352,7 @@ def test_job_of_a_tier_knows_the_attention_of_its_models() -> None:
     ]
 
 
-DRAFT_TIER = {"draft": {"file": "/scratch/ai/models/small.gguf", "tokens": 4}}
+DRAFT_TIER = {"speculation": {"types": ["draft-simple"], "file": "/scratch/ai/models/small.gguf", "n_max": 4}}
 
 
 def test_draft_of_a_distributed_tier_is_planned_on_the_heads_gpu() -> None:
@@ -365,7 +365,7 @@ def test_draft_of_a_distributed_tier_is_planned_on_the_heads_gpu() -> None:
     found = plan("beefcake2_slurm", lambda tiers: change(tiers, **DRAFT_TIER), more)
     assert found["problems"] == []
     tier, without = found["tiers"]["reasoning"], plain["tiers"]["reasoning"]
-    assert "CUDA0: " in tier["table"] and "of the total for projector, adapters and draft" in tier["table"]
+    assert "CUDA0: " in tier["table"] and "of the total for projector, adapters and speculation" in tier["table"]
     # The file of the draft (at least 100 MiB), its context of 65536 tokens (1 GiB), and a quarter more.
     assert tier["memory_mib"] - without["memory_mib"] >= 1.25 * (1024 + 100) - 1024
     job = job_spec.read_job(json.dumps(tier["data"]))

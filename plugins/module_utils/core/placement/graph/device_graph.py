@@ -135,3 +135,30 @@ def buffer_bytes(metadata: ModelMetadata, run: Run, part: GraphPart, copies: int
         blocks.device = _OWN
     _output(blocks, found)
     return arena_bytes(blocks.graph, _OWN, _HEAD, copies, alignment)
+
+
+def predictor_bytes(
+    metadata: ModelMetadata, run: Run, has_block: bool, has_output: bool, copies: int, alignment: int
+) -> int:
+    """Compute the bytes of the compute buffer in which a block predicts further tokens (graph_mtp in src/models).
+
+    The block joins the states of the last tokens with their embeddings. Its one layer is that of the metadata.
+
+    :param has_block: whether the block is on this device.
+    :param has_output: whether the output is.
+    """
+    blocks = Blocks(metadata, run)
+    blocks.device = _OWN if has_block else _BEFORE
+    embedded = blocks.new("get_rows", (metadata.width, run.tokens), blocks.input("tokens", (run.tokens,)))
+    embedded.device = _HEAD
+    blocks.graph.expand(embedded)
+    states = blocks.norm(blocks.input("states", (metadata.width, run.tokens)))
+    joined = blocks.new("concat", (2 * metadata.width, run.tokens), blocks.norm(embedded), states)
+    found = LAYERS[metadata.architecture](blocks, metadata.layers[0], blocks.matrix(metadata.width, joined), False)
+    normed = blocks.norm(found, is_pinned=False)
+    normed.is_output = True
+    blocks.device = _OWN if has_output else _AFTER
+    logits = blocks.matrix(metadata.vocabulary, blocks.rows(normed))
+    logits.is_output = True
+    blocks.graph.expand(logits)
+    return arena_bytes(blocks.graph, _OWN, _HEAD, copies, alignment)

@@ -105,8 +105,6 @@ def test_variable_that_changes_memory_is_rejected(name: str) -> None:
         ({"adapters": [{"file": "/a,b", "mib": 1}]}, "an absolute path without commas"),
         ({"adapters": [{"file": "/a", "mib": 0}]}, "mib of an adapter to be a whole number from 1"),
         ({"adapters": {"file": "/a", "mib": 1}}, "adapters to be a list"),
-        ({"draft": {"file": "/d.gguf"}}, "draft with file, tokens"),
-        ({"draft": {"file": "/d.gguf", "tokens": True}}, "tokens of draft to be a whole number from 1"),
     ],
 )
 def test_further_files_are_checked(settings: dict[str, object], says: str) -> None:
