@@ -40,6 +40,9 @@ options:
       user:
         description: The key's user; by default the id.
         type: str
+      project:
+        description: The project that its usage counts for; none by default. The gateway's metrics name projects.
+        type: str
       limits:
         description: Its class of limits, one of O(limits).
         type: str
@@ -109,6 +112,7 @@ ENTRY = {
     "id": {"type": "str", "required": True},
     "sha256": {"type": "str", "required": True},
     "user": {"type": "str"},
+    "project": {"type": "str"},
     "limits": {"type": "str", "default": "default"},
     "tiers": {"type": "list", "elements": "str", "default": []},
     "expires": {"type": "float"},

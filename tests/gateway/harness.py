@@ -378,6 +378,8 @@ class Gateway:
             "gpu_memory": {"target_from_gib": 26, "target_to_gib": 28, "critical_gib": 30},
             "drain_timeout": 600,
             "access_log": f"{self.root}/access.log",
+            "usage": f"{self.root}/usage.sqlite3",
+            "usage_days": 400,
         }
         (self.root / "gateway.json").write_text(json.dumps(settings), encoding="utf-8")
         (self.root / "engine-key").write_text(f"{ENGINE_KEY}\nspare\n", encoding="utf-8")

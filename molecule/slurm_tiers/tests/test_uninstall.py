@@ -16,8 +16,8 @@ CONFIRMED = ("-e", "remove_confirmed=true")
 LEFT = r"""
 grep -ls herd.inference /etc/systemd/system/* /etc/systemd/system/*.d/* /etc/tmpfiles.d/* /etc/logrotate.d/* \
   /etc/nginx/*/* /etc/systemd/journald.conf.d/* 2>/dev/null
-ls -d /etc/herd /opt/herd /opt/llama.cpp /run/herd /run/herd-gateway /run/herd-guard /var/lib/herd /var/lib/herd-tiers \
-  /var/cache/herd /var/log/herd /var/log/nginx/herd.log* 2>/dev/null
+ls -d /etc/herd /opt/herd /opt/llama.cpp /run/herd /run/herd-gateway /run/herd-guard /var/lib/herd \
+  /var/lib/herd-gateway /var/lib/herd-tiers /var/cache/herd /var/log/herd /var/log/nginx/herd.log* 2>/dev/null
 find /usr/local/bin -xtype l
 nft list tables | grep herd_
 getent passwd llama herd-gateway

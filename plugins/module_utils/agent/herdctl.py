@@ -36,6 +36,7 @@ COMMANDS = {
     "stop-router": ("commands.router_models", "finish the running answers of this node's router and stop it"),
     "select-model": ("commands.select_model", "show which model and tier a type of task uses, and why"),
     "key": ("commands.gateway_keys", "make, list and revoke users' keys of the gateway"),
+    "usage": ("commands.usage", "show the requests and tokens of the gateway's users (on the gateway's host)"),
     "tiers": ("commands.tiers", "show the tiers, and stop or start those that run as Slurm jobs (on the controller)"),
     "rpc-cache": ("services.prune_rpc_cache", "show, prune or check the cache of this node's worker"),
     "idle": ("services.connection_queue", "wait, while connections queue, until no request runs (on the head)"),

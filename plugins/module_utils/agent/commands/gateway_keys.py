@@ -46,7 +46,7 @@ def new(arguments: argparse.Namespace) -> int:
     """Make a key. It is printed once and not stored."""
     key = user_keys.new_key(lambda: secrets.token_urlsafe(32))
     entry: dict[str, Any] = {"id": arguments.id, "sha256": user_keys.sha256(key)}
-    for name in ("user", "limits"):
+    for name in ("user", "project", "limits"):
         if getattr(arguments, name):
             entry[name] = getattr(arguments, name)
     if arguments.tier:
@@ -110,6 +110,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     made = acts.add_parser("new", help="make a key and its entry for the inventory")
     made.add_argument("id", help="names the key in the log, for example ann-2026")
     made.add_argument("--user", default="", help="the key's user (default: the id)")
+    made.add_argument("--project", default="", help="the project that its usage counts for (default: none)")
     made.add_argument("--limits", default="", help="class of limits")
     made.add_argument(
         "--tier", action="append", default=[], help="a tier that it allows; repeat it for more (default: all)"

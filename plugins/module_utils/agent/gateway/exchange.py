@@ -41,6 +41,10 @@ class Exchange:
     :ivar is_anthropic: whether the client expects the shapes of Anthropic's API.
     :ivar entry_tier: the tier of the port; empty for none.
     :ivar key: id of the key; empty before it is known.
+    :ivar user: user of the key.
+    :ivar project: project of the key; empty for none.
+    :ivar estimate: tokens that prompt and response will probably take.
+    :ivar is_sent: whether an engine has got the request.
     :ivar tier: the tier that answers; empty as long as none was asked.
     :ivar refused: code of the gateway's own error; empty for none.
     :ivar ttft: seconds until the first token of a stream; None before it.
@@ -59,9 +63,10 @@ class Exchange:
         self.client = request.headers.get("X-Real-IP", "")
         given = request.headers.get("X-Request-Id", "")
         self.id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+        self.user = self.project = ""
         self.key = self.tier = self.task = self.model = self.fallback_from = self.engine = self.refused = ""
-        self.is_stream = self.is_complete = False
-        self.status = self.sent = self.received = 0
+        self.is_stream = self.is_complete = self.is_sent = False
+        self.status = self.sent = self.received = self.estimate = 0
         self.ttft: float | None = None
         self.headers: dict[str, str] = {"X-Request-Id": self.id}
         self.response: web.StreamResponse | None = None

@@ -15,6 +15,8 @@ from ...core.engine import api_paths
 from ...core.gateway import api_errors
 from ...core.gateway.api_errors import ApiError
 from ...core.gateway.routing import Place, Route
+from ...core.gateway.usage import counts
+from ...core.gateway.usage.counts import EndedRequest, UsageKey
 from ...core.gateway.user_keys import UserKey
 from ..common.log import log
 from .access_log import AccessLog
@@ -24,22 +26,19 @@ from .limits import Admission, EngineLeftError, EngineQueue, KeyLimiter, MemoryB
 from .metrics import GatewayMetrics
 from .models import ModelList
 from .relay import relay
-from .request import BYTES_PER_TOKEN, InferenceRequest, read_body
+from .request import InferenceRequest, read_body
 from .settings import GatewaySettings
 from .state import GatewayState
 from .status import Pages, check_method
 from .upstream import PASSED_HEADERS, ConnectFailedError, EngineClient, UpstreamFailedError
+from .usage.recorder import UsageRecorder
 
 with suppress(ImportError):
     # Only the gateway's own environment has it.
     from aiohttp import web
 
-#: nginx's status for a client that left before it got a response.
-CLIENT_LEFT = 499
 #: Seconds after a request in which the next one is expected.
 AWAKE_S = 5.0
-#: Tokens that a template or the images behind links may add to a prompt.
-TEMPLATE_TOKENS = 8192
 #: Characters of a model's id that a header can carry.
 _PRINTABLE = string.ascii_letters + string.digits + string.punctuation + " "
 
@@ -57,6 +56,7 @@ class Gateway:
         self.state = GatewayState(settings)
         self.metrics = GatewayMetrics(settings.config.tiers)
         self.access_log = AccessLog(settings.access_log)
+        self.usage = UsageRecorder(settings.usage, settings.usage_days)
         self.engines = EngineClient(settings.connect_timeout, settings.read_timeout, engine_key=self.state.engine_key)
         self._memory = MemoryBudget(settings.body_memory, settings.config.retry_after)
         self._limiter = KeyLimiter()
@@ -89,6 +89,10 @@ class Gateway:
     def _account(self, exchange: Exchange) -> None:
         self.metrics.add(exchange)
         self.access_log.add(exchange)
+        if exchange.key and exchange.tier:
+            hour = counts.hour_of(time.time())
+            row = UsageKey(hour, exchange.key, exchange.user, exchange.project, exchange.model, exchange.tier)
+            self.usage.add(row, counts.usage_of(_ended(exchange)))
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request, and account for it however it ends."""
@@ -103,7 +107,7 @@ class Gateway:
         finally:
             self.running -= 1
             self._has_failures |= not exchange.is_complete
-            exchange.status = exchange.status or CLIENT_LEFT
+            exchange.status = exchange.status or counts.CLIENT_LEFT
             self._account(exchange)
         return exchange.response or web.Response()
 
@@ -138,7 +142,7 @@ class Gateway:
             raise router.nothing_at(exchange.path, exchange.entry_tier)
         check_method(request.method, place.path, ("GET", "HEAD") if is_list else ("POST",))
         key = authenticate(request.headers, self.state.keys, self.settings.config.retry_after)
-        exchange.key = key.id
+        exchange.key, exchange.user, exchange.project = key.id, key.user, key.project
         with self._limiter.admit(key, self.settings.config.limits[key.limits]) as admission:
             exchange.headers.update(admission.headers())
             if is_list:
@@ -159,6 +163,7 @@ class Gateway:
         headers = exchange.request.headers
         task, fallback = headers.get("X-Herd-Task") or headers.get("Task") or "", headers.get("X-Herd-Fallback", "")
         route: Route | None = self.state.router.route(key, place, inference.model, task, fallback, time.time())
+        exchange.estimate = inference.estimated_tokens
         admission.charge_tokens(inference.estimated_tokens)
         exchange.headers.update(admission.headers())
         try:
@@ -166,19 +171,20 @@ class Gateway:
                 failed = route
                 try:
                     await self._ask(exchange, route, inference, key)
-                    return
+                    break
                 except (ConnectFailedError, EngineLeftError):
+                    exchange.is_sent = False
                     self.state.refresh(at_once=True)
                     route = self.state.router.after_connect_failure(failed)
-            raise self._failed(failed.tier, "its engine cannot be reached")
+            else:
+                raise self._failed(failed.tier, "its engine cannot be reached")
         except ApiError:
             admission.settle_tokens(0)
             raise
-        finally:
-            used = _used_tokens(exchange)
-            # The estimate stays charged if the client left before the usage was known.
-            if used or exchange.status >= 400:
-                admission.settle_tokens(used)
+        except BaseException:
+            admission.settle_tokens(counts.usage_of(_ended(exchange)).tokens)
+            raise
+        admission.settle_tokens(counts.usage_of(_ended(exchange)).tokens)
 
     async def _ask(self, exchange: Exchange, route: Route, inference: InferenceRequest, key: UserKey) -> None:
         """Send a request to one engine, and pass its response on."""
@@ -191,6 +197,7 @@ class Gateway:
         passed = {name: value for name in PASSED_HEADERS if (value := exchange.plain_header(name))}
         with self.metrics.running(route.tier):
             async with self._queue.slot(engine, slots, key.id, inference.estimated_tokens, inference.completions):
+                exchange.is_sent = True
                 try:
                     async with self.engines.open(route.endpoint, route.path, inference, passed) as upstream:
                         await relay(exchange, upstream, _route_headers(route), lambda: self._cut_reason(route))
@@ -214,16 +221,18 @@ class Gateway:
         return f"The response of the tier {route.tier} ends here: {why}. The part before is incomplete."
 
 
-def _used_tokens(exchange: Exchange) -> int:
-    """Return the tokens that a request took; 0 if nothing is known. The prompt is estimated if the end is missing.
-
-    No engine is believed that reports more tokens than there are bytes.
-    """
-    tokens = exchange.tokens
-    if tokens.prompt is None and not tokens.completion:
-        return 0
-    prompt = exchange.received // BYTES_PER_TOKEN if tokens.prompt is None else tokens.prompt
-    return min(prompt, exchange.received + TEMPLATE_TOKENS) + min(tokens.completion or 0, exchange.sent)
+def _ended(exchange: Exchange) -> EndedRequest:
+    """Return what usage needs to know of a request."""
+    return EndedRequest(
+        exchange.tokens,
+        exchange.status or counts.CLIENT_LEFT,
+        exchange.received,
+        exchange.sent,
+        exchange.is_stream,
+        exchange.is_complete,
+        exchange.is_sent,
+        exchange.estimate,
+    )
 
 
 def _route_headers(route: Route) -> dict[str, str]:

@@ -15,6 +15,7 @@ from typing import Any
 from ...core import values
 from ...core.gateway import multipart
 from ...core.gateway.api_errors import ApiError
+from ...core.gateway.usage.counts import BYTES_PER_TOKEN
 from .exchange import Exchange
 from .limits import MemoryReservation
 
@@ -49,8 +50,8 @@ with suppress(ImportError):
 
 #: Bytes that are sent to an engine at once. A frozen engine keeps at most a few of them in a transport's buffer.
 PIECE = 64 * 1024
-#: Tokens that an answer is estimated at without a limit in the request, and bytes of a body for each token.
-ANSWER_TOKENS, BYTES_PER_TOKEN = 512, 4
+#: Tokens that an answer is estimated at without a limit in the request.
+ANSWER_TOKENS = 512
 _MOST_TOKENS = 1 << 20
 #: JSON values of the largest body, counted by its commas. Parsing them takes about 50 milliseconds.
 MOST_VALUES = 2_000_000

@@ -141,6 +141,7 @@ async def _serve(settings: GatewaySettings, listening: socket.socket) -> None:
     """Serve until told to stop, then until the last response has ended."""
     gateway = Gateway(settings)
     gateway.state.refresh()
+    gateway.usage.load()
     loop, stopping = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
@@ -169,6 +170,7 @@ async def _serve(settings: GatewaySettings, listening: socket.socket) -> None:
     await server.shutdown(1.0)
     await gateway.engines.close()
     gateway.access_log.flush()
+    await gateway.usage.close()
 
 
 def run(config: str, listening: socket.socket) -> None:

@@ -37,6 +37,8 @@ class GatewaySettings:
     :ivar queue_timeout: seconds that a request waits for a free slot of its engine.
     :ivar drain_timeout: seconds for which running responses may go on after SIGTERM.
     :ivar access_log: file of the access log; empty for none.
+    :ivar usage: database of usage; None for none.
+    :ivar usage_days: days after which its rows are deleted.
     :ivar gpu_memory: thresholds by which the status page colors a GPU's memory in use.
     """
 
@@ -55,6 +57,8 @@ class GatewaySettings:
     queue_timeout: float
     drain_timeout: float
     access_log: str
+    usage: Path | None
+    usage_days: int
     gpu_memory: GpuMemoryLimits
 
 
@@ -103,6 +107,8 @@ def _parse(data: Any) -> GatewaySettings:
         queue_timeout=values.number(data, "queue_timeout", 1, 1e6, _REMEDY),
         drain_timeout=values.number(data, "drain_timeout", 0, 1e6, _REMEDY),
         access_log=str(data["access_log"]),
+        usage=Path(data["usage"]) if data.get("usage") else None,
+        usage_days=values.whole({"usage_days": 400, **data}, "usage_days", 1, 36500, _REMEDY),
         gpu_memory=GpuMemoryLimits(
             *(values.number(data["gpu_memory"], name, 0, 1e6, _REMEDY) for name in _GPU_MEMORY_LIMITS)
         ),

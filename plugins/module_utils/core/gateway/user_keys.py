@@ -25,6 +25,8 @@ SCHEMA = 1
 PREFIX = "herd-"
 #: Longest text that is hashed.
 LONGEST = 512
+#: Longest name of a user or of a project.
+LONGEST_NAME = 64
 ACTIVE, REVOKED = "active", "revoked"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -38,6 +40,7 @@ class UserKey:
     :ivar id: names the key in the log. A user may have several keys, each with its own id.
     :ivar limits: its class of limits.
     :ivar tiers: the tiers that it allows; all if empty.
+    :ivar project: the project that its usage counts for; empty for none.
     :ivar expires: UNIX time from which it is rejected; None for never.
     """
 
@@ -48,6 +51,7 @@ class UserKey:
     tiers: tuple[str, ...] = ()
     expires: float | None = None
     revoked: bool = False
+    project: str = ""
 
 
 @dataclass(frozen=True)
@@ -100,17 +104,24 @@ def parse(
         digest = str(entry.get("sha256", ""))
         if not _HASH.fullmatch(digest):
             raise _problem(f"a SHA-256 of 64 lower-case hexadecimal digits for the key {identity}", "something else")
+        names = {name: str(entry.get(name) or "") for name in ("user", "project")}
+        for name, text in names.items():
+            if len(text) > LONGEST_NAME or not text.isprintable():
+                raise _problem(
+                    f"a {name} of at most {LONGEST_NAME} printable characters for the key {identity}", repr(text)
+                )
         state = str(entry.get("state") or ACTIVE)
         if state not in (ACTIVE, REVOKED):
             raise _problem(f"a state of {ACTIVE} or {REVOKED} for the key {identity}", repr(state))
         key = UserKey(
             id=identity,
-            user=str(entry.get("user") or identity),
+            user=names["user"] or identity,
             sha256=digest,
             limits=str(entry.get("limits") or "default"),
             tiers=tuple(map(str, entry.get("tiers") or ())),
             expires=_moment(identity, entry.get("expires")),
             revoked=state == REVOKED,
+            project=names["project"],
         )
         if key.limits not in classes:
             raise _problem(f"limits of {', '.join(sorted(classes))} for the key {identity}", repr(key.limits))
@@ -156,6 +167,7 @@ def as_data(keys: Sequence[UserKey]) -> dict[str, Any]:
             {
                 "id": key.id,
                 "user": key.user,
+                "project": key.project,
                 "sha256": key.sha256,
                 "limits": key.limits,
                 "tiers": list(key.tiers),

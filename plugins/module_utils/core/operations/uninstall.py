@@ -37,6 +37,7 @@ FOLDERS = (
     "/run/herd-gateway",
     "/run/herd-guard",
     "/var/lib/herd",
+    "/var/lib/herd-gateway",
     "/var/lib/herd-tiers",
     "/var/cache/herd",
     "/var/log/herd",

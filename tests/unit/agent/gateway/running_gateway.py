@@ -174,6 +174,8 @@ def settings_data(root: Path, **more: Any) -> dict[str, Any]:
         "drain_timeout": 5,
         "retry_after": 5,
         "access_log": f"{root}/access.log",
+        "usage": f"{root}/usage.sqlite3",
+        "usage_days": 400,
         **more,
     }
 
@@ -215,6 +217,7 @@ async def running(
             accepting.close()
             await server.shutdown(1)
             await gateway.engines.close()
+            await gateway.usage.close()
             listening.close()
 
 

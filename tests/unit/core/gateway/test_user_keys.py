@@ -27,6 +27,7 @@ def test_written_keys_are_read_again() -> None:
         {
             "id": "bob-2",
             "user": "bob",
+            "project": "weather",
             "sha256": OTHER,
             "limits": "batch",
             "tiers": ["fast"],
@@ -36,6 +37,7 @@ def test_written_keys_are_read_again() -> None:
     )
     assert parse(*user_keys.as_data(keys)["keys"]) == keys
     assert (keys[0].user, keys[1].user) == ("ann", "bob")
+    assert (keys[0].project, keys[1].project) == ("", "weather")
 
 
 @pytest.mark.parametrize(
@@ -49,6 +51,8 @@ def test_written_keys_are_read_again() -> None:
         ({"id": "ann", "sha256": HASH, "limits": "none"}, "limits of batch, default"),
         ({"id": "ann", "sha256": HASH, "tiers": ["slow"]}, "tiers of fast, reasoning"),
         ({"id": "ann", "sha256": HASH, "state": "Revoked"}, "a state of active or revoked"),
+        ({"id": "ann", "sha256": HASH, "project": "a\nb"}, "a project of at most 64 printable"),
+        ({"id": "ann", "sha256": HASH, "user": "x" * 65}, "a user of at most 64 printable"),
         ({"id": "ann", "sha256": HASH, "expires": "tomorrow"}, "a UNIX time in seconds"),
         ({"id": "ann", "sha256": HASH, "expires": ""}, "a UNIX time in seconds"),
         ({"id": "ann", "sha256": HASH, "expires": float("nan")}, "a UNIX time in seconds"),

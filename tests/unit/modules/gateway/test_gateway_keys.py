@@ -16,7 +16,7 @@ from ansible.module_utils.testing import patch_module_args
 from ansible_collections.herd.inference.plugins.module_utils.ports import files
 from ansible_collections.herd.inference.plugins.modules import gateway_keys
 
-ANN = {"id": "ann", "sha256": "a" * 64}
+ANN = {"id": "ann", "sha256": "a" * 64, "project": "weather"}
 
 
 @pytest.fixture(autouse=True)
