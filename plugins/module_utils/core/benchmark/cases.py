@@ -25,7 +25,7 @@ MOST_CASES = 500
 MOST_CLIENTS = 1024
 MOST_REPETITIONS = 100
 MOST_TOKENS = 1 << 20
-_REMEDY = "Correct the variables that begin with benchmark_."
+_REMEDY = "correct the variables that begin with benchmark_"
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from .summaries import differ
 
 BETTER, WORSE, SAME, UNKNOWN = "better", "worse", "within noise", "too few repetitions"
 _MORE_IS_BETTER = {metric.name: metric.more_is_better for metric in (*REQUEST_METRICS, *RUN_METRICS)}
-_REMEDY = "Name a file that playbooks/benchmark.yml wrote."
+_REMEDY = "name a file that playbooks/benchmark.yml wrote"
 
 
 def _values(case: Mapping[str, Any]) -> dict[str, list[float]]:

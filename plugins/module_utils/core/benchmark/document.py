@@ -7,30 +7,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from . import definitions
-from .cases import Case
-from .results import RunResult, repeated
+from .measurement import Measurement
+from .results import CaseResult, repeated
 from .summaries import MeanInterval
-from .targets import ACCEPTABLE, CRITICAL, POOR, TARGET, UNKNOWN
+from .targets import ACCEPTABLE, CRITICAL, POOR, TARGET, UNKNOWN, Target
+from .verdicts import verdicts
 
 #: Name and version of the format. A reader refuses any other.
 FORMAT = "herd.inference benchmark 1"
 _SCHEMA = "https://json-schema.org/draft/2020-12/schema"
-
-
-@dataclass(frozen=True)
-class CaseResult:
-    """The repetitions of one case.
-
-    :ivar nodes: what the nodes did meanwhile, by host; see C(node_samples.py).
-    """
-
-    case: Case
-    runs: Sequence[RunResult]
-    nodes: Mapping[str, Any]
 
 
 def _interval(found: MeanInterval) -> dict[str, Any]:
@@ -52,36 +41,42 @@ def _case(result: CaseResult) -> dict[str, Any]:
             }
             for run in result.runs
         ],
+        "metrics": {name: asdict(found) for name, found in result.summaries.items()},
         "means": {name: _interval(found) for name, found in repeated(result.runs).items()},
-        "nodes": dict(result.nodes),
+    }
+
+
+def measured(started: str, endpoint: Mapping[str, Any], found: Measurement) -> dict[str, Any]:
+    """Return the part of the document that the client measures.
+
+    :param started: date and time in UTC, as ISO 8601.
+    :param endpoint: C(url), C(model) and C(kind).
+    """
+    return {
+        "started": started,
+        "endpoint": dict(endpoint),
+        "complete": found.is_complete,
+        "latency_ms": found.latency_ms,
+        "cases": [_case(one) for one in found.results],
     }
 
 
 def document(
-    started: str,
-    endpoint: Mapping[str, Any],
+    found: Mapping[str, Any],
     conditions: Mapping[str, Any],
-    latency_ms: float,
-    cases: Sequence[CaseResult],
-    verdicts: Sequence[Mapping[str, Any]],
+    nodes: Mapping[str, Any],
+    limits: Mapping[str, Target],
 ) -> dict[str, Any]:
     """Return the document.
 
-    :param started: date and time in UTC, as ISO 8601.
-    :param endpoint: C(url), C(model) and C(kind).
+    :param found: what C(measured) returned.
     :param conditions: what the result depends on: release, command line, hashes, driver, clocks, temperature.
-    :param latency_ms: what a request takes that has no prompt to compute.
-    :param verdicts: rows with C(metric), C(value), C(unit), C(level) and C(case).
+    :param nodes: what the nodes did meanwhile, by host; see C(node_samples.py).
+    :param limits: the targets, by name.
     """
-    return {
-        "format": FORMAT,
-        "started": started,
-        "endpoint": dict(endpoint),
-        "conditions": dict(conditions),
-        "latency_ms": latency_ms,
-        "cases": [_case(one) for one in cases],
-        "verdicts": [dict(row) for row in verdicts],
-    }
+    parts = {name: found[name] for name in ("started", "endpoint", "complete", "latency_ms", "cases")}
+    rows = verdicts(parts["cases"], {}, limits)
+    return {"format": FORMAT, **parts, "conditions": dict(conditions), "nodes": dict(nodes), "verdicts": rows}
 
 
 def _object(properties: Mapping[str, Any], *optional: str) -> dict[str, Any]:
@@ -118,8 +113,8 @@ def schema() -> dict[str, Any]:
             "clients": {"type": "integer", "minimum": 1},
             "output_tokens": count,
             "repetitions": {"type": "array", "items": repetition},
+            "metrics": _by_name(summary, requests),
             "means": _by_name(interval, [*requests, *totals]),
-            "nodes": {"type": "object", "additionalProperties": {"type": "object"}},
         }
     )
     verdict = _object(
@@ -129,6 +124,9 @@ def schema() -> dict[str, Any]:
             "value": {"type": ["number", "null"]},
             "unit": text,
             "level": {"enum": [TARGET, ACCEPTABLE, POOR, CRITICAL, UNKNOWN]},
+            "target": number,
+            "acceptable": number,
+            "critical": number,
         }
     )
     return {
@@ -139,9 +137,11 @@ def schema() -> dict[str, Any]:
                 "format": {"const": FORMAT},
                 "started": {"type": "string", "format": "date-time"},
                 "endpoint": _object({"url": text, "model": text, "kind": text}),
-                "conditions": {"type": "object"},
+                "complete": {"type": "boolean"},
                 "latency_ms": number,
                 "cases": {"type": "array", "items": case},
+                "conditions": {"type": "object"},
+                "nodes": {"type": "object", "additionalProperties": {"type": "object"}},
                 "verdicts": {"type": "array", "items": verdict},
             }
         ),

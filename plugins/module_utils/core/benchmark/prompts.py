@@ -30,6 +30,9 @@ FIXED = {
     ),
 }
 
+#: What the assistant is made to have said after a context.
+READ = "I have read it."
+
 _COMMON_WORDS = (
     "the of and a to in is that for on with as by at from this which are be or an it was not have their its more "
     "system node memory model layer network answer token request time value order part group state result data rule "
@@ -62,6 +65,11 @@ def filler(words: int, seed: str) -> str:
 def fixed(kind: str, seed: str) -> str:
     """Return a fixed prompt, after a line that no other request has."""
     return f"Request {_tag(seed)}.\n\n{FIXED[kind]}"
+
+
+def greeting(seed: str) -> str:
+    """Return a prompt of a few tokens."""
+    return f"Request {_tag(seed)}. Say hello."
 
 
 def sized(words: int, seed: str) -> str:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from .cases import Case
 from .definitions import REQUEST_METRICS, RUN_METRICS
 from .request_timing import RequestTiming
 from .summaries import MeanInterval, Summary, mean_interval, summary
@@ -56,12 +57,31 @@ class RunResult:
     totals: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class CaseResult:
+    """The repetitions of one case.
+
+    :ivar summaries: of the requests of all repetitions together.
+    """
+
+    case: Case
+    runs: Sequence[RunResult]
+    summaries: dict[str, Summary]
+
+
 def _samples(requests: Sequence[RequestTiming], name: str, latency_ms: float) -> list[float]:
     if name == "prompt_tokens_per_second":
         found = [one.prompt_tokens_per_second(latency_ms) for one in requests]
     else:
         found = [getattr(one, name) for one in requests]
     return [one for one in found if one is not None]
+
+
+def pooled(requests: Sequence[RequestTiming], latency_ms: float) -> dict[str, Summary]:
+    """Summarise each metric over the requests that succeeded; a metric without samples is missing."""
+    good = [one for one in requests if one.succeeded]
+    found = {metric.name: summary(_samples(good, metric.name, latency_ms)) for metric in REQUEST_METRICS}
+    return {name: one for name, one in found.items() if one is not None}
 
 
 def run_result(requests: Sequence[RequestTiming], objective: Objective, latency_ms: float) -> RunResult:
@@ -72,11 +92,8 @@ def run_result(requests: Sequence[RequestTiming], objective: Objective, latency_
     """
     good = [one for one in requests if one.succeeded]
     seconds = max(one.end for one in requests) - min(one.start for one in requests)
-    made = RunResult(len(requests), seconds, dict(Counter(one.error for one in requests if one.error)))
-    for metric in REQUEST_METRICS:
-        found = summary(_samples(good, metric.name, latency_ms))
-        if found is not None:
-            made.summaries[metric.name] = found
+    errors = dict(Counter(one.error for one in requests if one.error))
+    made = RunResult(len(requests), seconds, errors, pooled(requests, latency_ms))
     output = sum(one.output_tokens for one in good)
     counts = (
         output,

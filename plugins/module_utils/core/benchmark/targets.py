@@ -70,7 +70,7 @@ def with_changes(changes: Mapping[str, Mapping[str, float]]) -> dict[str, Target
     made = dict(DEFAULTS)
     for name, given in changes.items():
         if name not in made:
-            raise InvalidInputError(f"targets for {', '.join(DEFAULTS)}", repr(name), "Correct benchmark_targets.")
+            raise InvalidInputError(f"targets for {', '.join(DEFAULTS)}", repr(name), "correct benchmark_targets")
         made[name] = _changed(name, made[name], given)
     return made
 
@@ -82,7 +82,7 @@ def _changed(name: str, base: Target, given: Mapping[str, float]) -> Target:
             raise InvalidInputError(
                 f"target, acceptable and critical of {name} as numbers from 0",
                 f"{key}: {value!r}",
-                "Correct benchmark_targets.",
+                "correct benchmark_targets",
             )
         limits[key] = value
     ordered = sorted(limits.values(), reverse=base.more_is_better)
@@ -91,6 +91,6 @@ def _changed(name: str, base: Target, given: Mapping[str, float]) -> Target:
         raise InvalidInputError(
             f"{word} values for target, acceptable and critical of {name}",
             ", ".join(f"{key} {value:g}" for key, value in limits.items()),
-            "Correct benchmark_targets.",
+            "correct benchmark_targets",
         )
     return Target(base.unit, limits["target"], limits["acceptable"], limits["critical"], base.more_is_better)

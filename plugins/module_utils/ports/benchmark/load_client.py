@@ -21,6 +21,7 @@ from typing import Any
 from ...core.benchmark.request_timing import RequestTiming
 from ...core.benchmark.stream_reader import StreamReader, error_text
 from ...core.errors import RemoteFailureError
+from ..engine import pinned_tls
 
 try:
     import aiohttp
@@ -56,12 +57,7 @@ class Endpoint:
         return {"Authorization": f"Bearer {self.key}"} if self.key else {}
 
     def tls(self) -> ssl.SSLContext | bool:
-        if not self.certificate:
-            return True
-        context = ssl.create_default_context(cadata=self.certificate)
-        # The certificate itself is trusted, whatever names it holds: the inventory may use an address.
-        context.check_hostname = False
-        return context
+        return pinned_tls.context(self.certificate) if self.certificate else True
 
 
 class LoadClient:

@@ -9,7 +9,15 @@ from typing import Any
 import jsonschema
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core.benchmark import cases, comparison, document, results
+from ansible_collections.herd.inference.plugins.module_utils.core.benchmark import (
+    cases,
+    comparison,
+    document,
+    measurement,
+    results,
+    tables,
+    targets,
+)
 from ansible_collections.herd.inference.plugins.module_utils.core.benchmark.request_timing import RequestTiming
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
 
@@ -17,22 +25,26 @@ CASE = cases.Case("short", 0, 0, 1, 100)
 OTHER = cases.Case("code", 0, 0, 1, 100)
 
 
-def run(tokens_per_second: float) -> results.RunResult:
+def request(tokens_per_second: float) -> RequestTiming:
     last = 0.5 + 100 / tokens_per_second
-    request = RequestTiming(0, last, 0.4, 0.5, 0.5, last, prompt_tokens=20, output_tokens=101)
-    return results.run_result([request], results.Objective(), 0.0)
+    return RequestTiming(0, last, 0.4, 0.5, 0.5, last, prompt_tokens=20, output_tokens=101)
+
+
+def result(*requests: RequestTiming, case: cases.Case = CASE) -> results.CaseResult:
+    runs = [results.run_result([one], results.Objective(), 0.0) for one in requests]
+    return results.CaseResult(case, runs, results.pooled(requests, 0.0))
+
+
+def written(*found: results.CaseResult, is_complete: bool = True, **conditions: Any) -> dict[str, Any]:
+    endpoint = {"url": "http://10.0.0.31:8000", "model": "strand", "kind": "head"}
+    measured = document.measured(
+        "2026-11-30T10:00:00Z", endpoint, measurement.Measurement(12.5, list(found), is_complete)
+    )
+    return document.document(measured, conditions, {"vllm-node1": {"gpus": []}}, targets.DEFAULTS)
 
 
 def made(*rates: float, case: cases.Case = CASE, **conditions: Any) -> dict[str, Any]:
-    result = document.CaseResult(case, [run(rate) for rate in rates], {"vllm-node1": {"gpus": []}})
-    return document.document(
-        "2026-11-30T10:00:00Z",
-        {"url": "http://10.0.0.31:8000", "model": "strand", "kind": "head"},
-        conditions,
-        12.5,
-        [result],
-        [{"metric": "network_gbps", "case": "short c1", "value": None, "unit": "Gbit/s", "level": "unknown"}],
-    )
+    return written(result(*map(request, rates), case=case), **conditions)
 
 
 def row(found: dict[str, Any], metric: str) -> dict[str, Any]:
@@ -99,3 +111,39 @@ def test_cases_and_conditions_that_differ_are_named() -> None:
 def test_files_that_are_no_results_are_refused(other: Any) -> None:
     with pytest.raises(InvalidInputError, match="in the second file"):
         comparison.compare(made(12.0), other)
+
+
+def test_requests_of_all_repetitions_are_summarised_together() -> None:
+    (case,) = made(10.0, 20.0, 40.0)["cases"]
+    assert case["metrics"]["output_tokens_per_second"]["count"] == 3
+    assert case["metrics"]["output_tokens_per_second"]["p50"] == pytest.approx(20)
+
+
+def test_table_shows_rates_times_and_verdicts() -> None:
+    text = tables.table(made(12.0, 12.5, 11.8))
+    assert "head http://10.0.0.31:8000, model strand, 2026-11-30T10:00:00Z" in text
+    rates, times = (line.split() for line in text.splitlines() if line.startswith("short c1"))
+    # Case (two words), requests, errors, tokens/s and half of its interval.
+    assert rates[2:6] == ["3", "0", "12.1", "0.896"]
+    assert times[2:5] == ["500", "500", "500"]
+    (verdict,) = (line.split() for line in text.splitlines() if line.startswith("output_tokens_per_second"))
+    assert verdict == ["output_tokens_per_second", "acceptable", "12.1", "tokens/s", "15", "10", "8", "short", "c1"]
+
+
+def test_table_names_errors_and_an_early_end() -> None:
+    failed = RequestTiming(0, 1, error="503: no tier is ready\x1b[31m")
+    text = tables.table(written(result(request(12.0), failed, failed), is_complete=False))
+    assert "503: no tier is ready [31m" in text
+    assert "benchmark_time_limit" in text
+
+
+def test_comparison_shows_only_what_changed() -> None:
+    text = tables.changes(comparison.compare(made(12.0, 12.1, 11.9), made(15.0, 15.1, 14.9, driver="550")))
+    assert "output_tokens_per_second" in text
+    assert "+25.0 %  better" in text
+    assert "ttft_ms" not in text
+    assert "Conditions that differ: driver" in text
+
+
+def test_comparison_without_a_change_says_so() -> None:
+    assert "Nothing changed beyond noise." in tables.changes(comparison.compare(made(12.0), made(15.0)))
