@@ -25,6 +25,11 @@ options:
     description: Summaries of the nodes' samples by host.
     type: dict
     default: {}
+  gpus:
+    description: Results of M(herd.inference.gpu_memory) in a loop over the hosts, for the conditions.
+    type: list
+    elements: dict
+    default: []
 """
 
 EXAMPLES = r"""
@@ -41,17 +46,21 @@ _value:
   type: dict
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.herd.inference.plugins.module_utils.core.benchmark import document, targets
+from ansible_collections.herd.inference.plugins.module_utils.core.benchmark import document, endpoints, targets
 
 
 def benchmark_document(
-    found: Mapping[str, Any], conditions: Mapping[str, Any] | None = None, nodes: Mapping[str, Any] | None = None
+    found: Mapping[str, Any],
+    conditions: Mapping[str, Any] | None = None,
+    nodes: Mapping[str, Any] | None = None,
+    gpus: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     limits = {name: targets.Target(**target) for name, target in found["limits"].items()}
-    return document.document(found["measured"], conditions or {}, nodes or {}, limits)
+    known = {**(conditions or {}), "nodes": endpoints.node_conditions(gpus)}
+    return document.document(found["measured"], known, nodes or {}, limits)
 
 
 class FilterModule:

@@ -30,6 +30,8 @@ _NO_NODES = "nothing: Slurm's administrators run the nodes"
 #: Each playbook by the kinds of sites that it does not serve: what an operator does there instead. A kind that is not
 #: listed is served.
 INSTEAD: dict[str, dict[str, str]] = {
+    # The head, a router, a tier or vLLM: each site has an endpoint.
+    "benchmark": {},
     "ask": {VLLM: "run herdctl vllm ask"},
     "check_fabric": {VLLM: _NO_NODES},
     "check_models": {VLLM: "run herdctl vllm plan, which checks the files of the model"},
