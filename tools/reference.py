@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from ansible_collections.herd.inference.plugins.module_utils.core.benchmark import definitions, document
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags import attention_kernels, memory_flags
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags.rules import RULES
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags.subject import Rule
@@ -91,6 +92,7 @@ OTHER_TESTS = {
 }
 KEYS_BEGIN = "<!-- make reference writes these rows from plugins/module_utils/core/vllm/config_keys.py -->\n"
 KEYS_END = "<!-- end of the rows -->\n"
+METRICS_BEGIN = "<!-- make reference writes these rows from plugins/module_utils/core/benchmark/definitions.py -->\n"
 
 
 def _links(source: str) -> str:
@@ -216,8 +218,31 @@ def vllm() -> str:
     return before + begin + "\n" + "\n".join(lines) + "\n" + end + after
 
 
+def _metric_row(metric: definitions.Metric) -> str:
+    others = (metric.llama_benchy, metric.guidellm, metric.vllm_bench)
+    better = "more" if metric.more_is_better else "less"
+    cells = (f"`{metric.name}`", metric.unit, metric.meaning, better, *(f"`{name}`" if name else "" for name in others))
+    return "| " + " | ".join(_cell(cell) for cell in cells) + " |"
+
+
+def benchmark() -> str:
+    """Return the page of benchmarks, with the rows of the metrics between its two marks."""
+    before, begin, rest = (REFERENCE / "benchmark.md").read_text(encoding="utf-8").partition(METRICS_BEGIN)
+    _rows, end, after = rest.partition(KEYS_END)
+    lines = ["| metric | unit | definition | better | llama-benchy | guidellm | vllm bench |", "|---" * 7 + "|"]
+    lines += [_metric_row(metric) for metric in (*definitions.REQUEST_METRICS, *definitions.RUN_METRICS)]
+    return before + begin + "\n" + "\n".join(lines) + "\n" + end + after
+
+
+def benchmark_schema() -> str:
+    """Return the JSON schema of a benchmark's result."""
+    return json.dumps(document.schema(), indent=2, ensure_ascii=False) + "\n"
+
+
 PAGES = {
     "attention-kernels.md": attention,
+    "benchmark.md": benchmark,
+    "benchmark.schema.json": benchmark_schema,
     "flag-guard.md": flag_guard,
     "modules.md": modules,
     "vllm.md": vllm,
