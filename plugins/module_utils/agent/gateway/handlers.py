@@ -59,7 +59,8 @@ class Gateway:
         self.usage = UsageRecorder(settings.usage, settings.usage_days)
         self.engines = EngineClient(settings.connect_timeout, settings.read_timeout, engine_key=self.state.engine_key)
         self._memory = MemoryBudget(settings.body_memory, settings.config.retry_after)
-        self._limiter = KeyLimiter()
+        self._limiter = KeyLimiter(self.usage.month_tokens)
+        self._has_budgets = any(limits.tokens_per_month for limits in settings.config.limits.values())
         self._queue = EngineQueue(settings.queue_timeout, settings.config.retry_after)
         self._models = ModelList(self.state, self.engines)
         self._pages = Pages(self.state, self.metrics, self._memory, self._models)
@@ -74,6 +75,11 @@ class Gateway:
         """Read the files that changed, and route anew the requests that wait for an engine which takes no more."""
         self.state.refresh(at_once=True)
         self._queue.leave_all_but(self.state.ready_endpoints())
+
+    def refresh_budgets(self) -> None:
+        """Read what the other instance has added to the months' usage."""
+        if self._has_budgets:
+            self.usage.refresh()
 
     def invalid_request(self, request: web.BaseRequest, is_unknown_method: bool) -> web.Response:
         """Answer a request that is not valid HTTP."""
@@ -143,7 +149,7 @@ class Gateway:
         check_method(request.method, place.path, ("GET", "HEAD") if is_list else ("POST",))
         key = authenticate(request.headers, self.state.keys, self.settings.config.retry_after)
         exchange.key, exchange.user, exchange.project = key.id, key.user, key.project
-        with self._limiter.admit(key, self.settings.config.limits[key.limits]) as admission:
+        async with self._limiter.admit(key, self.settings.config.limits[key.limits]) as admission:
             exchange.headers.update(admission.headers())
             if is_list:
                 await self._models.respond(exchange, place.path, key)

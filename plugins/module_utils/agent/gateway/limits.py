@@ -10,19 +10,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Collection, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from ...core.gateway.api_errors import ApiError
 from ...core.gateway.fair_queue import FairQueue
 from ...core.gateway.rate_limit import RateLimits, TokenBucket
+from ...core.gateway.usage.budget import MonthBudget
 from ...core.gateway.user_keys import UserKey
 from ...core.timefmt import span
 
 #: Keys beyond which idle ones are forgotten.
 MOST_KEYS = 4096
+#: Requests of one key that wait for others of it to end.
+MOST_WAITING = 256
 #: Bytes of the largest body that has a part of the memory budget to itself.
 SMALL_BODY = 1 << 20
 
@@ -42,17 +46,46 @@ def _headers(kind: str, bucket: TokenBucket, now: float) -> dict[str, str]:
 
 @dataclass
 class _KeyUse:
-    """What a key uses at present."""
+    """What a key uses at present.
+
+    :ivar month_tokens: returns the tokens that its ended requests have used in the month of a UNIX time.
+    :ivar reserved: estimated tokens of its running requests.
+    :ivar waiting: its requests that wait for one of these to end.
+    """
 
     limits: RateLimits
     requests: TokenBucket | None
     tokens: TokenBucket | None
+    month_tokens: Callable[[float], int]
     in_flight: int = 0
+    reserved: float = 0.0
+    waiting: deque[asyncio.Future[None]] = field(default_factory=deque)
+
+    def month(self) -> MonthBudget | None:
+        """Return the month's budget; None without one."""
+        wall = time.time()
+        used = self.month_tokens(wall) + int(self.reserved)
+        return MonthBudget(self.limits.tokens_per_month, used, wall) if self.limits.tokens_per_month else None
+
+    def leave(self) -> None:
+        """End a running request, and let the next one run that waits."""
+        self.in_flight -= 1
+        while self.waiting and self.in_flight < self.limits.concurrency:
+            turn = self.waiting.popleft()
+            if not turn.done():
+                self.in_flight += 1
+                turn.set_result(None)
 
     def headers(self, now: float) -> dict[str, str]:
         found = _headers("requests", self.requests, now) if self.requests else {}
+        month = self.month()
         if self.tokens:
             found |= _headers("tokens", self.tokens, now)
+        if month:
+            # Clients know one budget of tokens: that with fewer tokens left.
+            if not self.tokens or month.remaining < self.tokens.level(now):
+                found |= month.headers("tokens")
+            found |= month.headers("tokens-month")
         most = self.limits.concurrency
         if most:
             found |= {
@@ -66,13 +99,18 @@ class _KeyUse:
         return not self.in_flight and all(bucket.is_full(now) for bucket in buckets)
 
 
-def _key_use(limits: RateLimits) -> _KeyUse:
+def _details(limit: str, allowed: float, remaining: float, seconds: int) -> dict[str, Any]:
+    """Return what is left of a limit, for the body of an error."""
+    return {"herd": {"limit": limit, "allowed": allowed, "remaining": max(0, int(remaining)), "resets_s": seconds}}
+
+
+def _key_use(limits: RateLimits, month_tokens: Callable[[float], int]) -> _KeyUse:
     requests = tokens = None
     if limits.requests_per_minute > 0:
         requests = TokenBucket(limits.requests_per_minute, max(1, limits.burst))
     if limits.tokens_per_minute > 0:
         tokens = TokenBucket(limits.tokens_per_minute, limits.tokens_per_minute)
-    return _KeyUse(limits, requests, tokens)
+    return _KeyUse(limits, requests, tokens, month_tokens)
 
 
 @dataclass
@@ -81,12 +119,22 @@ class Admission:
 
     _use: _KeyUse
     _charged: float = 0.0
+    _reserved: float = 0.0
 
     def charge_tokens(self, estimate: int) -> None:
         """Charge the estimated tokens of a request.
 
-        :raises ApiError: if the key's bucket does not hold them.
+        :raises ApiError: if the key's bucket or its month's budget does not hold them.
         """
+        month = self._use.month()
+        if month:
+            month.check(estimate)
+        self._charge_minute(estimate)
+        if month:
+            self._reserved = estimate
+            self._use.reserved += estimate
+
+    def _charge_minute(self, estimate: int) -> None:
         bucket, now = self._use.tokens, time.monotonic()
         if bucket is None:
             return
@@ -97,15 +145,22 @@ class Admission:
                 f"Too many tokens for this key (limit {self._use.limits.tokens_per_minute:g} per minute)."
                 f" Try again in {span(seconds)}."
             )
-            raise ApiError(429, message, "rate_limit_exceeded", retry_after=seconds)
+            more = _details("tokens_per_minute", self._use.limits.tokens_per_minute, bucket.level(now), seconds)
+            raise ApiError(429, message, "rate_limit_exceeded", more=more, retry_after=seconds)
         self._charged = min(estimate, bucket.size)
         bucket.charge(self._charged, now)
 
     def settle_tokens(self, used: int) -> None:
-        """Replace the estimate by the tokens that were used."""
+        """Replace the estimate by the tokens that were used. The month counts these when the request has ended."""
+        self.release()
         if self._use.tokens:
             self._use.tokens.charge(used - self._charged, time.monotonic())
             self._charged = used
+
+    def release(self) -> None:
+        """Give the month's reserved tokens back."""
+        self._use.reserved -= self._reserved
+        self._reserved = 0.0
 
     def headers(self) -> dict[str, str]:
         """Return the C(x-ratelimit-) headers of a response."""
@@ -113,9 +168,13 @@ class Admission:
 
 
 class KeyLimiter:
-    """The limits of all keys."""
+    """The limits of all keys.
 
-    def __init__(self) -> None:
+    :param month_tokens: returns the tokens that a key has used in the month of a UNIX time.
+    """
+
+    def __init__(self, month_tokens: Callable[[str, float], int] = lambda _key, _wall: 0) -> None:
+        self._month_tokens = month_tokens
         self._uses: dict[str, _KeyUse] = {}
 
     def _use_of(self, key: UserKey, limits: RateLimits) -> _KeyUse:
@@ -124,12 +183,14 @@ class KeyLimiter:
             if len(self._uses) >= MOST_KEYS:
                 now = time.monotonic()
                 self._uses = {name: use for name, use in self._uses.items() if not use.is_idle(now)}
-            found = self._uses[key.id] = _key_use(limits)
+            found = self._uses[key.id] = _key_use(limits, lambda wall: self._month_tokens(key.id, wall))
         return found
 
-    @contextmanager
-    def admit(self, key: UserKey, limits: RateLimits) -> Iterator[Admission]:
+    @asynccontextmanager
+    async def admit(self, key: UserKey, limits: RateLimits) -> AsyncIterator[Admission]:
         """Admit a request, and count it as in flight while the block runs.
+
+        With a C(queue_timeout), a request waits while as many of its key run as may, in the order of their arrival.
 
         :raises ApiError: if a limit of its key is reached.
         """
@@ -140,17 +201,52 @@ class KeyLimiter:
                 f"Too many requests for this key (limit {limits.requests_per_minute:g} per minute)."
                 f" Try again in {span(seconds)}."
             )
-            raise ApiError(429, message, "rate_limit_exceeded", use.headers(now), retry_after=seconds)
-        if limits.concurrency and use.in_flight >= limits.concurrency:
-            message = f"Too many concurrent requests for this key (limit {limits.concurrency})."
-            raise ApiError(429, message, "concurrency_exceeded", use.headers(now), retry_after=1)
+            more = _details("requests_per_minute", limits.requests_per_minute, 0, seconds)
+            raise ApiError(429, message, "rate_limit_exceeded", use.headers(now), more=more, retry_after=seconds)
+        must_wait = bool(limits.concurrency) and use.in_flight >= limits.concurrency
+        if must_wait and (not limits.queue_timeout or len(use.waiting) >= MOST_WAITING):
+            raise _too_many_concurrent(use)
         if use.requests:
             use.requests.charge(1, now)
-        use.in_flight += 1
+        if must_wait:
+            await _wait(use)
+        else:
+            use.in_flight += 1
+        admission = Admission(use)
         try:
-            yield Admission(use)
+            yield admission
         finally:
-            use.in_flight -= 1
+            admission.release()
+            use.leave()
+
+
+def _too_many_concurrent(use: _KeyUse, waited: str = "") -> ApiError:
+    most = use.limits.concurrency
+    message = f"Too many concurrent requests for this key (limit {most}{waited})."
+    more = _details("concurrency", most, most - use.in_flight, 1)
+    headers = use.headers(time.monotonic())
+    return ApiError(429, message, "concurrency_exceeded", headers, more=more, retry_after=1)
+
+
+async def _wait(use: _KeyUse) -> None:
+    """Wait until a request of the key has ended, and count this one as in flight.
+
+    :raises ApiError: if none ends in time.
+    """
+    turn = asyncio.get_running_loop().create_future()
+    use.waiting.append(turn)
+    try:
+        async with asyncio.timeout(use.limits.queue_timeout):
+            await turn
+    except BaseException as error:
+        with suppress(ValueError):
+            use.waiting.remove(turn)
+        if turn.done() and not turn.cancelled():
+            # Its turn came in the same moment.
+            use.leave()
+        if isinstance(error, TimeoutError):
+            raise _too_many_concurrent(use, f"; none ended within {span(use.limits.queue_timeout)}") from error
+        raise
 
 
 class MemoryBudget:

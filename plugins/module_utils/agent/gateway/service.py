@@ -102,6 +102,7 @@ async def _repeat(gateway: Gateway) -> None:
                 swept = now
                 gateway.engines.sweep()
                 gateway.collect()
+                gateway.refresh_budgets()
         except Exception as error:
             # The next turn may succeed, and no other task does this.
             log(f"reading files or ending stalled responses failed: {type(error).__name__}: {error}")

@@ -73,12 +73,15 @@ def _tier(data: Mapping[str, Any]) -> tiers.Tier:
     )
 
 
-def _limits(data: Mapping[str, Any]) -> RateLimits:
+def _limits(given: Mapping[str, Any]) -> RateLimits:
+    data = {"tokens_per_minute": 0, "tokens_per_month": 0, "queue_timeout": 0, **given}
     return RateLimits(
         requests_per_minute=values.number(data, "requests_per_minute", 0, 1e6, _REMEDY),
         burst=int(values.number(data, "burst", 0, 1e6, _REMEDY)),
         concurrency=int(values.number(data, "concurrency", 0, 1e6, _REMEDY)),
-        tokens_per_minute=values.number({"tokens_per_minute": 0, **data}, "tokens_per_minute", 0, 1e9, _REMEDY),
+        tokens_per_minute=values.number(data, "tokens_per_minute", 0, 1e9, _REMEDY),
+        tokens_per_month=int(values.number(data, "tokens_per_month", 0, 1e15, _REMEDY)),
+        queue_timeout=values.number(data, "queue_timeout", 0, 3600, _REMEDY),
     )
 
 

@@ -16,12 +16,16 @@ class RateLimits:
     :ivar burst: requests that are allowed at once after a pause.
     :ivar concurrency: requests that may run at the same time; 0 for no limit.
     :ivar tokens_per_minute: average rate of prompt and completion tokens; 0 for no limit.
+    :ivar tokens_per_month: tokens of a calendar month; 0 for no limit.
+    :ivar queue_timeout: seconds for which a request waits while as many run as may; 0 to refuse it at once.
     """
 
     requests_per_minute: float
     burst: int
     concurrency: int
     tokens_per_minute: float = 0.0
+    tokens_per_month: int = 0
+    queue_timeout: float = 0.0
 
 
 class TokenBucket:

@@ -22,59 +22,76 @@ ANN, BOB = (UserKey(name, name, "0" * 64) for name in ("ann", "bob"))
 
 
 def test_requests_beyond_the_rate_are_refused() -> None:
-    limiter, limits = KeyLimiter(), RateLimits(60, 2, 0)
-    for _each in range(2):
-        with limiter.admit(ANN, limits):
-            pass
-    with pytest.raises(ApiError) as caught, limiter.admit(ANN, limits):
-        pass
-    assert (caught.value.status, caught.value.code) == (429, "rate_limit_exceeded")
-    assert caught.value.headers["x-ratelimit-limit-requests"] == "2"
-    assert caught.value.headers["x-ratelimit-remaining-requests"] == "0"
-    assert caught.value.headers["x-ratelimit-reset-requests"] == "2s"
-    with limiter.admit(BOB, limits) as admission:
-        assert admission.headers()["x-ratelimit-remaining-requests"] == "1"
+    async def run() -> None:
+        limiter, limits = KeyLimiter(), RateLimits(60, 2, 0)
+        for _each in range(2):
+            async with limiter.admit(ANN, limits):
+                pass
+        with pytest.raises(ApiError) as caught:
+            async with limiter.admit(ANN, limits):
+                pass
+        assert (caught.value.status, caught.value.code) == (429, "rate_limit_exceeded")
+        assert caught.value.headers["x-ratelimit-limit-requests"] == "2"
+        assert caught.value.headers["x-ratelimit-remaining-requests"] == "0"
+        assert caught.value.headers["x-ratelimit-reset-requests"] == "2s"
+        async with limiter.admit(BOB, limits) as admission:
+            assert admission.headers()["x-ratelimit-remaining-requests"] == "1"
+
+    asyncio.run(run())
 
 
 def test_concurrent_requests_beyond_the_limit_are_refused_until_one_ends() -> None:
-    limiter, limits = KeyLimiter(), RateLimits(0, 1, 1)
-    with pytest.raises(RuntimeError), limiter.admit(ANN, limits):
-        with pytest.raises(ApiError) as caught, limiter.admit(ANN, limits):
-            pass
-        assert (caught.value.code, caught.value.headers["Retry-After"]) == ("concurrency_exceeded", "1")
-        with limiter.admit(BOB, limits):
-            pass
-        raise RuntimeError
-    with limiter.admit(ANN, limits) as admission:
-        headers = {"x-ratelimit-limit-concurrency": "1", "x-ratelimit-remaining-concurrency": "0"}
-        assert admission.headers() == headers
+    async def run() -> None:
+        limiter, limits = KeyLimiter(), RateLimits(0, 1, 1)
+        with pytest.raises(RuntimeError):
+            async with limiter.admit(ANN, limits):
+                with pytest.raises(ApiError) as caught:
+                    async with limiter.admit(ANN, limits):
+                        pass
+                assert (caught.value.code, caught.value.headers["Retry-After"]) == ("concurrency_exceeded", "1")
+                async with limiter.admit(BOB, limits):
+                    pass
+                raise RuntimeError
+        async with limiter.admit(ANN, limits) as admission:
+            headers = {"x-ratelimit-limit-concurrency": "1", "x-ratelimit-remaining-concurrency": "0"}
+            assert admission.headers() == headers
+
+    asyncio.run(run())
 
 
 def test_tokens_are_charged_by_estimate_and_settled_by_usage() -> None:
-    limiter, limits = KeyLimiter(), RateLimits(0, 1, 0, tokens_per_minute=600)
-    with limiter.admit(ANN, limits) as first:
-        first.charge_tokens(500)
-        assert first.headers()["x-ratelimit-remaining-tokens"] == "100"
-        first.settle_tokens(50)
-    with limiter.admit(ANN, limits) as second:
-        second.charge_tokens(540)
-        second.settle_tokens(600)
-    with limiter.admit(ANN, limits) as third, pytest.raises(ApiError) as caught:
-        third.charge_tokens(100)
-    assert (caught.value.status, caught.value.code) == (429, "rate_limit_exceeded")
-    assert "tokens" in caught.value.message
+    async def run() -> None:
+        limiter, limits = KeyLimiter(), RateLimits(0, 1, 0, tokens_per_minute=600)
+        async with limiter.admit(ANN, limits) as first:
+            first.charge_tokens(500)
+            assert first.headers()["x-ratelimit-remaining-tokens"] == "100"
+            first.settle_tokens(50)
+        async with limiter.admit(ANN, limits) as second:
+            second.charge_tokens(540)
+            second.settle_tokens(600)
+        async with limiter.admit(ANN, limits) as third:
+            with pytest.raises(ApiError) as caught:
+                third.charge_tokens(100)
+        assert (caught.value.status, caught.value.code) == (429, "rate_limit_exceeded")
+        assert "tokens" in caught.value.message
+
+    asyncio.run(run())
 
 
 def test_absurd_usage_does_not_lock_a_key_out() -> None:
-    limiter, limits = KeyLimiter(), RateLimits(0, 1, 0, tokens_per_minute=600)
-    with limiter.admit(ANN, limits) as first:
-        first.charge_tokens(10**9)
-        first.settle_tokens(300)
-        assert first.headers()["x-ratelimit-remaining-tokens"] == "300"
-        first.settle_tokens(10**9)
-    with limiter.admit(ANN, limits) as second, pytest.raises(ApiError) as caught:
-        second.charge_tokens(1)
-    assert int(caught.value.headers["Retry-After"]) <= 61
+    async def run() -> None:
+        limiter, limits = KeyLimiter(), RateLimits(0, 1, 0, tokens_per_minute=600)
+        async with limiter.admit(ANN, limits) as first:
+            first.charge_tokens(10**9)
+            first.settle_tokens(300)
+            assert first.headers()["x-ratelimit-remaining-tokens"] == "300"
+            first.settle_tokens(10**9)
+        async with limiter.admit(ANN, limits) as second:
+            with pytest.raises(ApiError) as caught:
+                second.charge_tokens(1)
+        assert int(caught.value.headers["Retry-After"]) <= 61
+
+    asyncio.run(run())
 
 
 def test_memory_is_given_back_whatever_fails() -> None:
