@@ -29,7 +29,8 @@ options:
     type: str
     default: endpoint
   api_key:
-    description: API key. It is in no argument of a process and in no log.
+    description:
+      - API key, or the text of a key file, whose first key counts. It is in no argument of a process and in no log.
     type: str
   api_key_file:
     description: File with the API key in its first line, in place of O(api_key).
@@ -166,9 +167,8 @@ def text_of(path: str | None, remedy: str) -> str:
 
 def endpoint_of(given: dict[str, Any]) -> load_client.Endpoint:
     """Return the endpoint with its key and its certificate."""
-    key = given["api_key"] or api_keys.first(text_of(given["api_key_file"], "correct benchmark_api_key_file"))
-    if not (key.isascii() and key.isprintable()) or " " in key:
-        raise InvalidInputError("an API key of printable ASCII", "another kind", "correct benchmark_api_key")
+    text = given["api_key"] or text_of(given["api_key_file"], "correct benchmark_api_key_file")
+    key = api_keys.in_use(text, given["api_key_file"] or "benchmark_api_key", "name another key")
     chain = given["certificate"] or text_of(given["certificate_file"], "correct benchmark_certificate_file")
     return load_client.Endpoint(settings.endpoint_url(given["url"]), key, certificate.first(chain) if chain else "")
 
