@@ -144,7 +144,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.herd.inference.plugins.module_utils.core.benchmark import document, settings
-from ansible_collections.herd.inference.plugins.module_utils.core.benchmark.measurement import Measurement, Measuring
+from ansible_collections.herd.inference.plugins.module_utils.core.benchmark.requests import measurement
 from ansible_collections.herd.inference.plugins.module_utils.core.engine import api_keys
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError, NotFoundError
 from ansible_collections.herd.inference.plugins.module_utils.core.host import certificate
@@ -191,7 +191,7 @@ def model_of(client: load_client.LoadClient, wanted: str) -> str:
 
 def measure(
     client: load_client.LoadClient, plan: settings.Plan, model: str, seed: str, progress: ProgressFile, limit: float
-) -> Measurement:
+) -> measurement.Measurement:
     """Measure the plan, with its progress."""
     begin = time.monotonic()
     done, phase = 0, ""
@@ -206,7 +206,7 @@ def measure(
         phase = name
         progress.update(phase, done, measuring.request_count)
 
-    measuring = Measuring(plan, lambda clients: client.run(clients, answered), model, seed)
+    measuring = measurement.Measuring(plan, lambda clients: client.run(clients, answered), model, seed)
     return measuring.measure(started, lambda: time.monotonic() - begin > limit)
 
 

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from . import definitions
-from .measurement import Measurement
+from .requests.measurement import Measurement
 from .results import CaseResult, repeated
 from .summaries import MeanInterval
 from .targets import ACCEPTABLE, CRITICAL, POOR, TARGET, UNKNOWN, Target

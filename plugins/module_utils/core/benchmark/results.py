@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from .cases import Case
 from .definitions import REQUEST_METRICS, RUN_METRICS
-from .request_timing import RequestTiming
+from .requests.request_timing import RequestTiming
 from .summaries import MeanInterval, Summary, mean_interval, summary
 
 

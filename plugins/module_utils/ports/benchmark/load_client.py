@@ -18,8 +18,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...core.benchmark.request_timing import RequestTiming
-from ...core.benchmark.stream_reader import StreamReader, error_text
+from ...core.benchmark.requests.request_timing import RequestTiming
+from ...core.benchmark.requests.stream_reader import StreamReader, error_text
 from ...core.errors import RemoteFailureError
 from ..engine import pinned_tls
 

@@ -13,12 +13,12 @@ from ansible_collections.herd.inference.plugins.module_utils.core.benchmark impo
     cases,
     comparison,
     document,
-    measurement,
     results,
     tables,
     targets,
 )
-from ansible_collections.herd.inference.plugins.module_utils.core.benchmark.request_timing import RequestTiming
+from ansible_collections.herd.inference.plugins.module_utils.core.benchmark.requests import measurement
+from ansible_collections.herd.inference.plugins.module_utils.core.benchmark.requests.request_timing import RequestTiming
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
 
 CASE = cases.Case("short", 0, 0, 1, 100)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.benchmark import results
-from ansible_collections.herd.inference.plugins.module_utils.core.benchmark.request_timing import RequestTiming
+from ansible_collections.herd.inference.plugins.module_utils.core.benchmark.requests.request_timing import RequestTiming
 
 
 def answered(start: float, first: float, last: float, tokens: int = 11) -> RequestTiming:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core.benchmark.request_timing import RequestTiming
+from ansible_collections.herd.inference.plugins.module_utils.core.benchmark.requests.request_timing import RequestTiming
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import RemoteFailureError
 from ansible_collections.herd.inference.plugins.module_utils.ports.benchmark.load_client import Endpoint, LoadClient
 from tests.unit.benchmark_endpoint import KEY, Double, VirtualClock, in_a_thread

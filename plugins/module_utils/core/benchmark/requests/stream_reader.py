@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ..engine import api_answers
-from ..text import plain
+from ...engine import api_answers
+from ...text import plain
 from .request_timing import RequestTiming
 
 _DONE = b"data: [DONE]"

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core.benchmark import measurement, settings
-from ansible_collections.herd.inference.plugins.module_utils.core.benchmark.request_timing import RequestTiming
+from ansible_collections.herd.inference.plugins.module_utils.core.benchmark import settings
+from ansible_collections.herd.inference.plugins.module_utils.core.benchmark.requests import measurement
+from ansible_collections.herd.inference.plugins.module_utils.core.benchmark.requests.request_timing import RequestTiming
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import RemoteFailureError
 
 GIVEN = {

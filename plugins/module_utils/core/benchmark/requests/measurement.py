@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from ..errors import RemoteFailureError
+from ...errors import RemoteFailureError
+from ..cases import SIZED, Case, runs
+from ..results import CaseResult, RunResult, pooled, run_result
+from ..settings import Plan
 from . import prompts
-from .cases import SIZED, Case, runs
 from .request_timing import RequestTiming
-from .results import CaseResult, RunResult, pooled, run_result
-from .settings import Plan
 
 #: Sends, for each client, its requests one after the other. All clients start together.
 Send = Callable[[Sequence[Sequence[Mapping[str, Any]]]], Sequence[RequestTiming]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core.benchmark.request_timing import RequestTiming
+from ansible_collections.herd.inference.plugins.module_utils.core.benchmark.requests.request_timing import RequestTiming
 
 #: Starts at 100 s. 101 tokens: a reasoning token after 0.5 s, the answer after 1.5 s, the last after 10.5 s.
 THINKING = RequestTiming(100.0, 110.75, 100.25, 100.5, 101.5, 110.5, prompt_tokens=1000, output_tokens=101)
