@@ -18,7 +18,7 @@ from ansible_collections.herd.inference.plugins.filter import benchmark_document
 from ansible_collections.herd.inference.plugins.module_utils.core.benchmark import document
 from ansible_collections.herd.inference.plugins.module_utils.ports.benchmark import load_client
 from ansible_collections.herd.inference.plugins.modules import benchmark
-from tests.unit.benchmark_endpoint import KEY, Double, in_a_thread
+from tests.unit.ports.benchmark.endpoint_double import KEY, Double, in_a_thread
 
 Run = Callable[..., dict[str, Any]]
 

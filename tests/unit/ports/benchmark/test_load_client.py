@@ -19,7 +19,7 @@ import pytest
 from ansible_collections.herd.inference.plugins.module_utils.core.benchmark.requests.request_timing import RequestTiming
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import RemoteFailureError
 from ansible_collections.herd.inference.plugins.module_utils.ports.benchmark.load_client import Endpoint, LoadClient
-from tests.unit.benchmark_endpoint import KEY, Double, VirtualClock, in_a_thread
+from tests.unit.ports.benchmark.endpoint_double import KEY, Double, VirtualClock, in_a_thread
 
 #: Runs on the real clock until one is undisturbed by other processes.
 ATTEMPTS = 20
