@@ -44,7 +44,8 @@ def address_of(kind: str, facts: Mapping[str, Any]) -> str:
     return str(facts["ansible_host"]) if address in ("", "0.0.0.0") else address
 
 
-def _port(kind: str, facts: Mapping[str, Any]) -> int:
+def port_of(kind: str, facts: Mapping[str, Any]) -> int:
+    """Return the port of the engine of a host."""
     name, default = _PORTS[kind]
     return int(facts.get(name) or default)
 
@@ -59,6 +60,12 @@ def _slots(kind: str, facts: Mapping[str, Any]) -> int:
     """Return the requests that each model of a router computes at once; 0 if the engine says it itself."""
     settings = facts.get("fast_router_settings") if kind == ROUTER else None
     return int(values.finite(settings.get("slots"), 0) or 0) if isinstance(settings, Mapping) else 0
+
+
+def tls_fact(kind: str, facts: Mapping[str, Any]) -> str:
+    """Return the name of the fact by which the engine of a host speaks TLS; empty without TLS."""
+    name = next((name for name in _TLS[kind] if name in facts), "")
+    return name if name and str(facts[name]).lower() in ("true", "yes", "on", "1") else ""
 
 
 def is_service(tier: Mapping[str, Any]) -> bool:
@@ -124,7 +131,9 @@ def problems(groups: Groups, hosts: Hosts) -> Iterator[str]:
 
 def _all_problems(tiers: Sequence[Any], gateway: str, groups: Groups, hosts: Hosts) -> Iterator[InvalidInputError]:
     seen: dict[str, set[Any]] = {"name": set(), "gateway_port": set(), "host and kind": set()}
-    engines = {_port(kind, hosts[gateway]): GROUPS[kind] for kind in GROUPS if gateway in groups.get(GROUPS[kind], ())}
+    engines = {
+        port_of(kind, hosts[gateway]): GROUPS[kind] for kind in GROUPS if gateway in groups.get(GROUPS[kind], ())
+    }
     for tier in tiers:
         if not isinstance(tier, Mapping) or not is_service(tier):
             yield InvalidInputError(
@@ -185,8 +194,8 @@ def _tier_problems(tier: Mapping[str, Any], groups: Groups, hosts: Hosts) -> Ite
 
 def _engine_problems(where: str, kind: str, host: str, facts: Mapping[str, Any]) -> Iterator[InvalidInputError]:
     """List what keeps the gateway from using the engine of a host."""
-    tls = next((name for name in _TLS[kind] if name in facts), "")
-    if tls and str(facts[tls]).lower() in ("true", "yes", "on", "1"):
+    tls = tls_fact(kind, facts)
+    if tls:
         yield InvalidInputError(
             f"{where} without TLS between the gateway and {host}",
             f"{tls}: {facts[tls]}",

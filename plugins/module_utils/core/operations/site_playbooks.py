@@ -40,6 +40,7 @@ INSTEAD: dict[str, dict[str, str]] = {
     "install_release": {VLLM: _VLLM_INSTALL},
     "lock_models": {VLLM: "nothing: the models and their revisions are in config.yaml"},
     "logs": {VLLM: "run herdctl vllm logs"},
+    "monitoring": {VLLM: "nothing: herdctl vllm status shows the metrics of the job"},
     "plan": {VLLM: "run herdctl vllm plan --all"},
     "preflight": {
         TIERS: "run playbooks/slurm.yml --tags preflight",
@@ -69,8 +70,8 @@ INSTEAD: dict[str, dict[str, str]] = {
     "vllm": {HEAD: "run site.yml", ROUTERS: "run site.yml", TIERS: "run playbooks/slurm.yml"},
 }
 
-#: The group that a playbook works on, where a site that it serves may have none.
-GROUPS = {"check_models": "model_store"}
+#: The group that a playbook works on, where a site that it serves may have none, and what its hosts do.
+GROUPS = {"check_models": ("model_store", "keep model files"), "monitoring": ("monitoring", "run Prometheus")}
 
 
 def kinds(groups: Mapping[str, Sequence[str]]) -> list[str]:
@@ -87,11 +88,11 @@ def problem(playbook: str, groups: Mapping[str, Sequence[str]]) -> str:
         raise InvalidInputError("a playbook of the collection", playbook, "add it to core/operations/site_playbooks.py")
     found = kinds(groups)
     if any(kind not in INSTEAD[playbook] for kind in found):
-        group = GROUPS.get(playbook)
+        group, purpose = GROUPS.get(playbook, ("", ""))
         if not group or groups.get(group):
             return ""
         return (
-            f"{playbook}.yml: expected hosts in the group {group}, found none: add the hosts that keep model files, "
+            f"{playbook}.yml: expected hosts in the group {group}, found none: add the hosts that {purpose}, "
             "or name another inventory with -i."
         )
     served = [kind for kind in KINDS if kind not in INSTEAD[playbook]]

@@ -11,9 +11,9 @@ from ansible_collections.herd.inference.plugins.module_utils.core.errors import 
 from ansible_collections.herd.inference.plugins.module_utils.core.operations import site_playbooks
 
 SITES = {
-    site_playbooks.HEAD: {"head_server": ["a"], "fast_router": [], "model_store": ["a"]},
-    site_playbooks.ROUTERS: {"fast_router": ["a"], "model_store": ["a"]},
-    site_playbooks.TIERS: {"slurm_controller": ["c"], "slurm_nodes": ["a"], "model_store": ["c"]},
+    site_playbooks.HEAD: {"head_server": ["a"], "fast_router": [], "model_store": ["a"], "monitoring": ["a"]},
+    site_playbooks.ROUTERS: {"fast_router": ["a"], "model_store": ["a"], "monitoring": ["a"]},
+    site_playbooks.TIERS: {"slurm_controller": ["c"], "slurm_nodes": ["a"], "model_store": ["c"], "monitoring": ["c"]},
     site_playbooks.VLLM: {"vllm_slurm": ["login"]},
 }
 
@@ -40,6 +40,7 @@ def test_site_of_several_kinds_is_served_if_one_of_them_is() -> None:
 def test_playbook_without_hosts_to_work_on_is_refused() -> None:
     tiers_of_vllm = {"slurm_controller": ["c"], "vllm_slurm": ["login"]}
     assert "expected hosts in the group model_store" in site_playbooks.problem("check_models", tiers_of_vllm)
+    assert "found none: add the hosts that run Prometheus" in site_playbooks.problem("monitoring", tiers_of_vllm)
     assert site_playbooks.problem("collect", tiers_of_vllm) == ""
 
 
