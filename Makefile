@@ -1,12 +1,12 @@
 # The commands of this clone; `make help` lists them. Environments, builds and root file systems are
 # cached outside the clone, in $HERD_CACHE (default ~/.cache/herd.inference), keyed by their content.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-down test test-slow lint unit compat sanity lab-test scenario chaos losses soak bench bench-fetch bench-gateway reference engine-test gateway-test browser-test pictures accuracy gateway-lock node-lock vllm-lock
+.PHONY: help setup demo demo-down test test-slow lint unit compat sanity lab-test scenario chaos losses soak bench bench-fetch bench-gateway reference engine-test gateway-test browser-test monitoring-test dashboards pictures accuracy gateway-lock node-lock vllm-lock
 SHELL := /bin/bash
 BIN := .venv/bin
 # `make test` and `make test-slow` are these targets, in this order. Joined ones run at the same time: those that use less
 # than one core, and measure no time.
-CHECKS := lint+compat unit sanity+browser-test lab-test gateway-test scenario-cluster scenario-el8_build \
+CHECKS := lint+compat unit sanity+browser-test lab-test+monitoring-test gateway-test scenario-cluster scenario-el8_build \
 	scenario-bad_input+scenario-model_parts scenario-operations scenario-static_gateway
 SLOW_CHECKS := $(addprefix scenario-,cuda_build cluster_debian13 firewalld chaos exposed runbooks slurm_tiers slurm_preemption router vllm_two_nodes) \
 	$(addprefix slow-,both_releases busy fetch_killed gguf_fuzz job_runs killed_playbook upgrade vllm_ranks vllm_rules) engine-test
@@ -37,7 +37,7 @@ lint: setup ## ruff, mypy, yamllint, ansible-lint, changelog
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy --package ansible_collections.herd.inference.plugins
-	@$(BIN)/mypy tests/unit tests/lab tests/models tests/scenarios tests/slow bench tools/bootstrap_pip.py tools/wheel_locks.py tools/reference.py tools/reference_vllm_models.py tools/engine_architectures.py tools/run_checks.py tests/engine tests/gateway tests/browser tests/vllm
+	@$(BIN)/mypy tests/unit tests/lab tests/models tests/scenarios tests/slow bench tools/bootstrap_pip.py tools/wheel_locks.py tools/reference.py tools/reference_vllm_models.py tools/engine_architectures.py tools/run_checks.py tools/dashboards.py tools/dashboard_panels.py tests/monitoring tests/engine tests/gateway tests/browser tests/vllm
 	@$(BIN)/yamllint --strict .
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline --strict
 	@$(BIN)/antsibull-changelog lint
@@ -95,6 +95,13 @@ gateway-test: setup ## The gateway with real nginx, engines and clients: keys, r
 browser-test: setup ## The status page in a real, headless Chromium, through a real nginx
 	@tools/gateway-ready
 	@$(BIN)/python -m pytest -q tests/browser/test_status_page.py
+
+monitoring-test: setup ## Rules, dashboards and configuration with the real promtool, amtool and Prometheus
+	@tools/monitoring-ready
+	@$(BIN)/python -m pytest -q tests/monitoring
+
+dashboards: setup ## Write Grafana's dashboards of the role monitoring
+	@PYTHONPATH=collections $(BIN)/python -m tools.dashboards
 
 pictures: setup ## Take the pictures of the status page that the README shows
 	@tools/gateway-ready

@@ -20,7 +20,7 @@ CHECK, CAUSE, FIX, VERIFY = SECTIONS = ("Check", "Cause", "Fix", "Verify")
 #: former one; a user on the login node, in the work space of vLLM's jobs.
 PROMPTS = {
     "$": "controller", "head#": "head", "worker#": "worker", "former#": "former", "slurm-ctl#": "slurm-ctl",
-    "login$": "login",
+    "login$": "login", "monitoring#": "monitoring",
 }  # fmt: skip
 #: Stands for any text.
 ANYTHING = "…"

@@ -18,7 +18,7 @@ INDEX, PLANNED, AGENT = "README", "planned-work", "agent"
 #: Pages with their own index, by folder.
 ASIDE = [
     (folder, read(path))
-    for folder in ("gateway", "router", "slurm", "vllm")
+    for folder in ("gateway", "monitoring", "router", "slurm", "vllm")
     for path in sorted((FOLDER / folder).glob("*.md"))
     if path.stem != INDEX
 ]
