@@ -135,6 +135,13 @@ gpus:
     temperature_c: {description: Temperature in degrees Celsius, returned: always, type: int, sample: 66}
     power_w: {description: Power in watts, returned: always, type: float, sample: 232.8}
     sm_clock_mhz: {description: Clock of the multiprocessors, returned: always, type: int, sample: 1380}
+    memory_clock_mhz: {description: Clock of the memory, returned: always, type: int, sample: 1107}
+    power_limit_w: {description: Power limit in watts, returned: always, type: float, sample: 250.0}
+    ecc_corrected:
+      description: Corrected ECC errors since the driver was loaded.
+      returned: always
+      type: int
+      sample: 0
     throttle_reasons:
       description: What holds the clocks down, in the driver's words; empty for nothing.
       returned: always

@@ -18,7 +18,7 @@ from dataclasses import replace
 
 from ...core.engine.command_line import value_of
 from ...core.host import proc_net
-from ...core.supervision import heartbeat
+from ...core.supervision import heartbeat, metrics_text
 from ...core.supervision.actions import RESTART, Action
 from ...core.supervision.observations import PeerObservation, WorkerObservation
 from ...core.supervision.supervisor import Supervisor
@@ -27,8 +27,9 @@ from ...core.text import plain
 from ..common import command, engine_api
 from ..common.log import log
 from ..common.systemd_notify import notify
-from . import disks, heartbeat_client, heartbeat_server, local_state
+from . import disks, heartbeat_client, heartbeat_server, local_state, sampled_files
 from .engine_poller import TICK_S, EnginePoller
+from .metrics import AgentMetrics, Parts
 from .router_monitor import Actions, RouterMonitor
 from .settings import DEFAULT_PATH, HEAD_UNIT, ROUTER_UNIT, WORKER_UNIT, OperatorFlags, Settings, read_settings
 from .supervised_engine import SupervisedEngine, service_fields
@@ -50,9 +51,18 @@ class Agent:
         self.protocols = local_state.Protocols(settings.prefix)
         self.followers = heartbeat_client.Followers(settings.port)
         self.worker_monitor = WorkerMonitor(settings.limits)
+        self.metrics = AgentMetrics(self._parts(), self._sampled_files())
         self._ordering: threading.Thread | None = None
         self._heartbeat = heartbeat.Heartbeat(settings.node, secrets.token_hex(8), 0, local_state.boot_id(), 0.0)
         self.published = heartbeat.write(self._heartbeat)
+
+    def _parts(self) -> Parts:
+        causes = {WORKER_UNIT: self.worker_monitor.causes, HEAD_UNIT: self.engine.supervisor.causes}
+        return Parts(self.head, self.worker, self.engine, self.router, self.gpus, [self.followers], causes)
+
+    def _sampled_files(self) -> sampled_files.SampledFiles:
+        observed = (self.head, self.router.observed)
+        return sampled_files.SampledFiles(self.settings.address, self.settings.models_dir, observed)
 
     def _observe_worker(self, now: float, table: Sequence[proc_net.TcpSocket], hold: str) -> heartbeat.Worker | None:
         self.worker.refresh(now)
@@ -169,17 +179,29 @@ class Agent:
             disks=self.disks.readings,
         )
         self.published = heartbeat.write(self._heartbeat)
+        self.metrics.observe(now, self._heartbeat)
+
+    def _pages(self) -> dict[str, heartbeat_server.Page]:
+        own, peers = self.settings.address, self.settings.peers.values()
+        return {
+            heartbeat.PATH: heartbeat_server.Page("application/json", lambda: self.published, {own, *peers}),
+            metrics_text.PATH: heartbeat_server.Page(
+                metrics_text.CONTENT_TYPE, self.metrics.text, {own, *self.settings.scrapers}
+            ),
+        }
 
     def run(self) -> None:
         """Run until the process ends."""
-        clients = {*self.settings.peers.values(), self.settings.address}
-        server = heartbeat_server.Server((self.settings.address, self.settings.port), lambda: self.published, clients)
+        server = heartbeat_server.Server((self.settings.address, self.settings.port), self._pages())
         for work in (server.serve_forever, self.gpus.run):
             threading.Thread(target=work, daemon=True).start()
         self.engine.begin()
         self.disks.start()
+        self.metrics.samples.start()
         if self.settings.tiers:
-            TierPublisher(self.settings).start()
+            publisher = TierPublisher(self.settings)
+            self.metrics.parts.followers.append(publisher.followers)
+            publisher.start()
         self.tick()
         notify("READY=1")
         log(f"watching {self.settings.node}, heartbeat at {self.settings.address}:{self.settings.port}")

@@ -101,6 +101,10 @@ class Followers:
         """Return the age of the last valid heartbeat of a node; None before the first one."""
         return max(0.0, now - self._heard[name]) if name in self._heard else None
 
+    def last(self, name: str, now: float) -> PeerObservation | None:
+        """Return the last result of a node; None if it has not been asked yet."""
+        return self.observations([name], now)[name] if name in self._seen else None
+
     def have_asked(self) -> bool:
         """Return whether each node has been asked once."""
         return all(name in self._seen for name, _address in self._followed)

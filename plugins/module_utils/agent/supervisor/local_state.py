@@ -267,7 +267,8 @@ class Gpus:
         self.program = shutil.which("nvidia-smi")
         self.readings: tuple[heartbeat.Gpu, ...] = ()
         self.lost: tuple[heartbeat.LostGpu, ...] = ()
-        #: The last answer, None if it describes no usable GPU; and when nvidia-smi last answered, 0 before.
+        #: Whether nvidia-smi has ended once. Then its last answer, None if it describes no usable GPU, and its time.
+        self.is_known = False
         self.report: nvidia_smi_report.GpuReport | None = None
         self.answered_at = 0.0
 
@@ -282,8 +283,8 @@ class Gpus:
         try:
             report = gpus.read(self.program or "nvidia-smi")
         except HerdError:
-            self.readings, self.lost, self.report = (), (), None
+            self.readings, self.lost, self.report, self.is_known = (), (), None, True
             return
-        self.report, self.answered_at = report, time.monotonic()
+        self.report, self.answered_at, self.is_known = report, time.monotonic(), True
         self.readings = of_gpus(report.gpus)
         self.lost = tuple(heartbeat.LostGpu(plain(each.name), plain(each.reason)) for each in report.lost)

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from ...core.engine import router_mode
@@ -59,11 +60,13 @@ class _Model(SupervisedEngine):
 
     :ivar clients: ports from which requests came at the last step.
     :ivar restarts: how often its end was decided.
+    :ivar file: name of the model's file.
     """
 
     started: int = 0
     clients: frozenset[int] = frozenset()
     restarts: int = 0
+    file: str = ""
 
 
 def models_of(pid: int) -> dict[str, tuple[int, local_state.Process]]:
@@ -127,6 +130,7 @@ class RouterMonitor:
                 poller.api = own and replace(own, key_file=api.key_file, certificate="", model="")
                 model = _Model(supervisor, poller, self.actions.log, partial(self._end_model, name))
                 model.started = process.started
+                model.file = Path(value_of(process.arguments, "--model", "-m")).name
                 model.begin()
                 self.models[name] = model
 

@@ -30,6 +30,8 @@ class Settings:
     """The agent's configuration.
 
     :param peers: fabric addresses of all nodes by name, including this one.
+    :param scrapers: addresses that may read the metrics, beside this node.
+    :param models_dir: folder of the models, whose downloads the metrics show; empty for none.
     :param tiers: tiers behind the gateway on this host, whose status the agent publishes.
     """
 
@@ -43,6 +45,8 @@ class Settings:
     disks: Sequence[str]
     disk_limits: disk_space.DiskLimits
     tiers: Sequence[service_status.ServiceTier] = ()
+    scrapers: Sequence[str] = ()
+    models_dir: str = ""
 
 
 def _parse(data: Any) -> Settings:
@@ -66,6 +70,8 @@ def _parse(data: Any) -> Settings:
         disks=tuple(map(str, disks["paths"])),
         disk_limits=disk_space.DiskLimits(**disk_limits),
         tiers=tuple(map(service_status.from_data, data.get("tiers", ()))),
+        scrapers=tuple(map(str, data.get("scrapers", ()))),
+        models_dir=str(data.get("models_dir", "")),
     )
 
 

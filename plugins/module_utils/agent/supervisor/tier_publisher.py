@@ -33,7 +33,7 @@ class TierPublisher:
     def __init__(self, settings: Settings) -> None:
         self._tiers, self._path = settings.tiers, settings.run_dir / FILE
         hosts = {host for tier in settings.tiers for host in (tier.host, *tier.workers)}
-        self._followers = Followers(settings.port)
+        self.followers = Followers(settings.port)
         self._hosts = {name: address for name, address in settings.peers.items() if name in hosts}
         self._kept: dict[str, tuple[float, PeerObservation]] = {}
         self._began = time.monotonic()
@@ -42,7 +42,7 @@ class TierPublisher:
 
     def start(self) -> None:
         """Follow the heartbeats and publish, in threads."""
-        self._followers.follow(self._hosts)
+        self.followers.follow(self._hosts)
         threading.Thread(target=self._run, daemon=True).start()
 
     def _run(self) -> None:
@@ -66,7 +66,7 @@ class TierPublisher:
         :param now: by the clock that is never set.
         :param wall: UNIX time.
         """
-        if not self._followers.have_asked() and now - self._began < PATIENCE_S:
+        if not self.followers.have_asked() and now - self._began < PATIENCE_S:
             return
         found = service_status.reports(self._tiers, self._observations(now), wall)
         states = {name: (tier.state, tier.reason) for name, tier in found.items()}
@@ -81,7 +81,7 @@ class TierPublisher:
 
     def _observations(self, now: float) -> dict[str, PeerObservation]:
         """Return what was heard of each host; for a while its last heartbeat, if it is silent."""
-        found = self._followers.observations(list(self._hosts), now)
+        found = self.followers.observations(list(self._hosts), now)
         for name, seen in found.items():
             if seen.heartbeat is not None:
                 self._kept[name] = (now, seen)

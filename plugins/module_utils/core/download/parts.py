@@ -23,7 +23,8 @@ from .identity import SHA256, WEB, is_address, public_url
 
 SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 #: Suffixes of the hidden files beside a file: those of an interrupted download, and those that stay after it.
-UNFINISHED = ("incoming", "journal", "written")
+WRITTEN = "written"
+UNFINISHED = ("incoming", "journal", WRITTEN)
 KEPT = ("verified", "lock", "progress")
 HIDDEN = re.compile(rf"\.(?P<name>.+)\.(?P<suffix>{'|'.join((*UNFINISHED, *KEPT))})(?P<scratch>\.\d+\.tmp)?")
 

@@ -60,6 +60,17 @@ def kept(segments: Sequence[Segment], journal: Mapping[str, Any], progress: byte
     return found
 
 
+def written_bytes(line: bytes) -> int | None:
+    """Return the bytes that a progress record lists, of whatever parts; None if it is no whole record."""
+    checksum, _space, body = line.split(b"\n", 1)[0].partition(b" ")
+    if hashlib.sha256(body).hexdigest()[:16].encode() != checksum:
+        return None
+    try:
+        return Extents(json.loads(body)["written"]).total
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
 def _in_progress(line: bytes, boot: str, parts: Sequence[Mapping[str, Any]]) -> Extents:
     checksum, _space, body = line.split(b"\n", 1)[0].partition(b" ")
     if not boot or hashlib.sha256(body).hexdigest()[:16].encode() != checksum:

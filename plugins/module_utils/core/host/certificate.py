@@ -9,10 +9,12 @@ need no host name, and no other server can impersonate the engine.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timezone
 
 from ..errors import InvalidInputError, NotFoundError
 
@@ -38,6 +40,56 @@ def first(text: str) -> str:
             "give the server's certificate, followed by its chain",
         )
     return found.group(0) + "\n"
+
+
+# Tags of DER (X.690) on the way to the validity of a certificate (RFC 5280).
+_SEQUENCE, _VERSION = 0x30, 0xA0
+_TIMES = {0x17: "%y%m%d%H%M%SZ", 0x18: "%Y%m%d%H%M%SZ"}
+
+
+def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield tag and content of the elements of DER, one after the other."""
+    at = 0
+    while at < len(data):
+        tag, length, at = data[at], data[at + 1], at + 2
+        if length & 0x80:
+            count = length & 0x7F
+            if not 1 <= count <= 4:
+                raise ValueError("a length of DER")
+            length, at = int.from_bytes(data[at : at + count], "big"), at + count
+        if at + length > len(data):
+            raise ValueError("its end is missing")
+        yield tag, data[at : at + length]
+        at += length
+
+
+def _inside(data: bytes) -> list[tuple[int, bytes]]:
+    """Return the elements of a sequence."""
+    tag, content = next(_elements(data))
+    if tag != _SEQUENCE:
+        raise ValueError(f"tag {tag} in place of a sequence")
+    return list(_elements(content))
+
+
+def expiry(text: str) -> float:
+    """Return when the first certificate of a file expires, in seconds since 1970.
+
+    Python's standard library reads a certificate's dates only from a connection.
+
+    :raises InvalidInputError: if it is no certificate.
+    """
+    try:
+        der = base64.b64decode("".join(first(text).splitlines()[1:-1]), validate=True)
+        body = [each for each in _elements(_inside(der)[0][1]) if each[0] != _VERSION]
+        # Serial number, algorithm, issuer, validity.
+        (_began, _start), (tag, end) = _elements(body[3][1])
+        return datetime.strptime(end.decode("ascii"), _TIMES[tag]).replace(tzinfo=timezone.utc).timestamp()
+    except (ValueError, IndexError, KeyError, StopIteration) as error:
+        raise InvalidInputError(
+            "a certificate in PEM (-----BEGIN CERTIFICATE-----)",
+            f"{type(error).__name__}: {error}"[:200],
+            "give the server's certificate, followed by its chain",
+        ) from error
 
 
 def check_given(certificate: str, key: str) -> None:

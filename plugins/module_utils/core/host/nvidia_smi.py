@@ -78,6 +78,9 @@ class Gpu:
     compute_capability: str = ""
     sm_clock_mhz: int | None = None
     throttle_reasons: tuple[str, ...] | None = None
+    memory_clock_mhz: int | None = None
+    power_limit_w: float | None = None
+    ecc_corrected: int | None = None
 
 
 @dataclass(frozen=True)
@@ -170,13 +173,17 @@ def _mig_devices(text: str) -> tuple[MigDevice, ...]:
     )
 
 
-def _uncorrected(block: str) -> int | None:
-    """Return the uncorrected errors since the driver was loaded. Drivers since 2019 count them by kind."""
-    counts = [
-        smi_text.whole(block, f"ecc_errors/volatile/{path}")
-        for path in ("double_bit/total", "sram_uncorrectable", "sram_uncorrectable_parity",
-                     "sram_uncorrectable_secded", "dram_uncorrectable")
-    ]  # fmt: skip
+# Drivers since 2019 count errors by kind.
+_CORRECTED = ("single_bit/total", "sram_correctable", "dram_correctable")
+_UNCORRECTED = (
+    "double_bit/total", "sram_uncorrectable", "sram_uncorrectable_parity", "sram_uncorrectable_secded",
+    "dram_uncorrectable",
+)  # fmt: skip
+
+
+def _ecc_errors(block: str, kinds: Sequence[str]) -> int | None:
+    """Return the errors of these kinds since the driver was loaded."""
+    counts = [smi_text.whole(block, f"ecc_errors/volatile/{kind}") for kind in kinds]
     known = [count for count in counts if count is not None]
     return sum(known) if known else None
 
@@ -216,12 +223,20 @@ def _gpu(index: int, block: smi_text.GpuBlock) -> Gpu:
             "power_readings/power_draw",
         ),
         ecc={"Enabled": True, "Disabled": False}.get(ecc),
-        ecc_uncorrected=_uncorrected(text),
+        ecc_uncorrected=_ecc_errors(text, _UNCORRECTED),
         mig=smi_text.element(text, "mig_mode/current_mig") == "Enabled",
         mig_devices=_mig_devices(block.mig_devices),
         processes=_processes(text),
         sm_clock_mhz=smi_text.whole(text, "clocks/sm_clock"),
         throttle_reasons=_throttle_reasons(text),
+        memory_clock_mhz=smi_text.whole(text, "clocks/mem_clock"),
+        power_limit_w=smi_text.number(
+            text,
+            "gpu_power_readings/current_power_limit",
+            "gpu_power_readings/power_limit",
+            "power_readings/power_limit",
+        ),
+        ecc_corrected=_ecc_errors(text, _CORRECTED),
     )
 
 

@@ -19,7 +19,7 @@ from ..host.disk_space import DiskSpace
 from ..text import CONTROL, LONGEST
 
 SCHEMA = 1
-#: The only path that an agent serves.
+#: The path at which an agent serves it.
 PATH = "/heartbeat"
 #: Limit in bytes. A node with eight GPUs and hundreds of connections has a tenth of that.
 LARGEST = 65536

@@ -27,14 +27,6 @@ THROTTLE_REASONS = (
     "sw_power_cap", "hw_slowdown", "hw_thermal_slowdown", "hw_power_brake_slowdown", "sw_thermal_slowdown",
     "sync_boost", "other",
 )  # fmt: skip
-#: The values of label C(kind) of errors of a fabric port: the counters of C(/sys/class/infiniband/*/ports/*/counters).
-PORT_ERRORS = (
-    "symbol_error", "link_error_recovery", "link_downed", "port_rcv_errors", "port_rcv_remote_physical_errors",
-    "port_rcv_switch_relay_errors", "port_xmit_discards", "port_xmit_constraint_errors", "port_rcv_constraint_errors",
-    "local_link_integrity_errors", "excessive_buffer_overrun_errors", "VL15_dropped",
-)  # fmt: skip
-#: The values of label C(kind) of errors of an interface: counters of C(/sys/class/net/*/statistics).
-INTERFACE_ERRORS = ("rx_errors", "tx_errors", "rx_dropped", "tx_dropped")
 
 
 @dataclass(frozen=True)
@@ -73,7 +65,7 @@ SECTIONS: dict[str, tuple[Metric, ...]] = {
         _gauge("herd_agent_info", "node version", "1; version is that of the installed files of the agent."),
         _gauge("herd_agent_start_time_seconds", "", "When the agent started, since 1970.", "seconds"),
         _gauge("herd_agent_tick_age_seconds", "", "Time since the agent last observed its node.", "seconds"),
-        _counter("herd_agent_cpu_seconds_total", "", "Processor time of the agent.", "seconds"),
+        _counter("herd_agent_cpu_seconds_total", "", "Processor time of the agent and of its programs.", "seconds"),
         _gauge("herd_node_boot_time_seconds", "", "When the node was started, since 1970.", "seconds"),
         _gauge("herd_node_held", "", "Whether an operator holds the node (herdctl hold)."),
     ),
@@ -147,7 +139,7 @@ SECTIONS: dict[str, tuple[Metric, ...]] = {
         _gauge("herd_disk_free_bytes", "path", "Free space for users of the file system of a path.", "bytes"),
         _gauge("herd_disk_size_bytes", "path", "Size of the file system.", "bytes"),
         _gauge("herd_disk_state", "path state", "Stateset: the state of the file system, by the limits of the site."),
-        _gauge("herd_download_written_bytes", "file", "Bytes on disk of a model that is being downloaded.", "bytes"),
+        _gauge("herd_download_written_bytes", "file", "Bytes so far of a download that is not complete.", "bytes"),
         _gauge("herd_download_write_age_seconds", "file", "Time since the download last wrote.", "seconds"),
     ),
     "Certificates": (

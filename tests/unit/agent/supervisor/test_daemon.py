@@ -8,6 +8,7 @@ This host has no units of the herd. The scenario worker_lost tests the agent's a
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import json
 import os
@@ -20,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import parser
 
-from ansible_collections.herd.inference.plugins.module_utils.core.supervision import heartbeat
+from ansible_collections.herd.inference.plugins.module_utils.core.supervision import heartbeat, metrics_text
 from tests.unit.agent.agent_config import AGENT
 from tests.unit.agent.conftest import run_herdctl
 
@@ -180,6 +182,16 @@ def test_other_hosts_get_no_answer(start: Start) -> None:
     assert ask(port)[0] == 200
 
 
+def test_silent_client_does_not_block_another(start: Start) -> None:
+    _path, port = start()
+    silent = [socket.create_connection(("127.0.0.2", port), timeout=10) for _each in range(60)]
+    try:
+        assert ask(port, source="127.0.0.2")[0] == 200
+    finally:
+        for one in silent:
+            one.close()
+
+
 def test_silent_clients_block_others_only_briefly(start: Start) -> None:
     _path, port = start()
     silent = [socket.create_connection(("127.0.0.2", port), timeout=10) for _each in range(60)]
@@ -301,3 +313,86 @@ def test_invalid_configuration_gives_one_sentence(herdctl: Path, tmp_path: Path,
     assert found.returncode == 2
     assert "expected the agent's configuration" in found.stderr
     assert "Traceback" not in found.stderr
+
+
+def metrics(port: int, source: str = "127.0.0.2") -> dict[str, float]:
+    """Ask for the metrics, and read them as Prometheus does."""
+    status, body = ask(port, metrics_text.PATH, source=source)
+    assert status == 200, body
+    return {
+        " ".join((sample.name, *sample.labels.values())): sample.value
+        for family in parser.text_string_to_metric_families(body.decode())
+        for sample in family.samples
+    }
+
+
+def test_scrapers_read_the_metrics_and_nothing_else(start: Start) -> None:
+    _path, port = start(scrapers=["127.0.0.3"])
+    asked = [
+        ("127.0.0.3", metrics_text.PATH, 200),
+        ("127.0.0.3", heartbeat.PATH, 403),
+        ("127.0.0.1", metrics_text.PATH, 403),
+        ("127.0.0.1", heartbeat.PATH, 200),
+        ("127.0.0.2", metrics_text.PATH, 200),
+    ]
+    assert [(source, path, ask(port, path, source=source)[0]) for source, path, _status in asked] == asked
+    with pytest.raises((ConnectionError, http.client.RemoteDisconnected)):
+        ask(port, metrics_text.PATH, source="127.0.0.77")
+
+
+def test_metrics_describe_the_agent_and_its_disks(start: Start, tmp_path: Path) -> None:
+    body = b'{"written": [[0, 700], [1000, 1300]]}'
+    record = hashlib.sha256(body).hexdigest()[:16].encode() + b" " + body + b"\n"
+    (tmp_path / ".m.gguf.written").write_bytes(record)
+    (tmp_path / ".m.gguf.incoming").write_bytes(b"x")
+    (tmp_path / ".bad.gguf.written").write_bytes(b"no record")
+    _path, port = start(disks={"paths": ["/"], "low_gib": 0, "full_gib": 0}, models_dir=str(tmp_path))
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        found = metrics(port)
+        if "herd_download_written_bytes m.gguf" in found and "herd_disk_state / ok" in found:
+            break
+        time.sleep(0.3)
+    assert found["herd_download_written_bytes m.gguf"] == 1000
+    assert "herd_download_written_bytes bad.gguf" not in found
+    assert found["herd_disk_size_bytes /"] > 0
+    assert abs(found["herd_agent_start_time_seconds"] - time.time()) < 600
+    assert found["herd_node_held"] == 0
+    assert found["herd_agent_cpu_seconds_total"] > 0
+    assert [name for name in found if name.startswith("herd_agent_info vllm-node2 ")]
+    # The units are not installed here, and have no series; neither has a GPU without nvidia-smi.
+    assert not [name for name in found if name.startswith(("herd_unit", "herd_engine", "herd_gpu"))]
+
+
+def test_hung_driver_does_not_delay_the_metrics(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, asked = tmp_path / "bin", tmp_path / "asked"
+    folder.mkdir()
+    program = folder / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\necho >> {asked}\nexec sleep 600\n", encoding="ascii")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    _path, port = start()
+    deadline = time.monotonic() + 20
+    while not asked.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    found = metrics(port)
+    assert asked.exists()
+    # Before the first answer, nothing is known of the GPUs.
+    assert not [name for name in found if name.startswith("herd_gpu_memory")]
+    assert found["herd_node_held"] == 0
+
+
+def test_metrics_have_the_gpus(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    program = folder / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\ncat {FIXTURES / 'v100s-460.xml'}\n", encoding="ascii")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    _path, port = start()
+    deadline = time.monotonic() + 30
+    while "herd_gpu_up" not in (found := metrics(port)) and time.monotonic() < deadline:
+        time.sleep(0.3)
+    assert found["herd_gpu_up"] == 1
+    assert found["herd_gpu_temperature_celsius 0"] == 66
+    assert found["herd_gpu_sample_age_seconds"] < 60

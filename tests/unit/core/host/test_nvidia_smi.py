@@ -50,6 +50,8 @@ def test_a_busy_v100s_is_read() -> None:
             ecc_uncorrected=0,
             mig=False,
             processes=(GpuProcess(37305, "python", "C", 31683),),
+            power_limit_w=250.0,
+            ecc_corrected=0,
         ),
     )
 

@@ -39,22 +39,24 @@ class Traffic:
         )
 
 
-def _count(text: str) -> int | None:
+def count(text: str) -> int | None:
+    """Read a counter of 64 bits; None for any other text."""
     return int(text) if text.isdecimal() and len(text) <= 20 and int(text) < _LARGEST else None
 
 
 def of_port(adapter: str, number: int, sysfs: Sysfs) -> Traffic | None:
     """Return the traffic of an adapter's port; None without counters, and where one has stopped."""
     folder = f"class/infiniband/{adapter}/ports/{number}/counters"
-    received, sent = (_count(sysfs.read(f"{folder}/{name}")) for name in ("port_rcv_data", "port_xmit_data"))
+    received, sent = (count(sysfs.read(f"{folder}/{name}")) for name in ("port_rcv_data", "port_xmit_data"))
     if not adapter or received is None or sent is None or _STOPPED in (received, sent):
         return None
     return Traffic((f"{adapter}/{number}",), received * _WORD, sent * _WORD)
 
 
-def _of_statistics(name: str, sysfs: Sysfs) -> Traffic | None:
+def of_statistics(name: str, sysfs: Sysfs) -> Traffic | None:
+    """Return the traffic of an interface, without RDMA; None if the kernel does not count it."""
     folder = f"class/net/{name}/statistics"
-    received, sent = (_count(sysfs.read(f"{folder}/{file}")) for file in ("rx_bytes", "tx_bytes"))
+    received, sent = (count(sysfs.read(f"{folder}/{file}")) for file in ("rx_bytes", "tx_bytes"))
     return None if received is None or sent is None else Traffic((name,), received, sent)
 
 
@@ -69,10 +71,10 @@ def of_interface(name: str, sysfs: Sysfs) -> Traffic | None:
     counted = [each for each in found if each is not None]
     if ports and len(counted) == len(ports) and all(port.kind == INFINIBAND_TYPE for port in ports):
         total = counted[0]
-        for each in counted[1:]:
-            total += each
+        for more in counted[1:]:
+            total += more
         return total
-    statistics = _of_statistics(name, sysfs)
+    statistics = of_statistics(name, sysfs)
     if statistics is None:
         return None
     for port, each in zip(ports, found):
