@@ -17,7 +17,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags.r
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags.subject import Rule
 from ansible_collections.herd.inference.plugins.module_utils.core.vllm import config_keys
 from ansible_collections.herd.inference.plugins.module_utils.core.vllm.config_document import schema
-from tools import reference_vllm_models
+from tools import reference_metrics, reference_vllm_models
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "docs" / "reference"
@@ -244,6 +244,7 @@ PAGES = {
     "benchmark.md": benchmark,
     "benchmark.schema.json": benchmark_schema,
     "flag-guard.md": flag_guard,
+    "metrics.md": reference_metrics.page,
     "modules.md": modules,
     "vllm.md": vllm,
     "vllm-config.schema.json": vllm_schema,

@@ -14,7 +14,8 @@ from ...core.engine.throughput import RATES, EngineLoad
 from ...core.gateway.event_stream import Tokens
 from ...core.gateway.quantile import quantile
 from ...core.gateway.status.history import TierHistory
-from ...core.slurm.tier_status import STATES
+from ...core.gateway.tiers import TierStatus
+from ...core.slurm.tier_status import LOADING, STATES, StatusReport, TierReport
 from .exchange import Exchange
 
 with suppress(ImportError):
@@ -46,6 +47,17 @@ class GatewayMetrics:
         self._registry = CollectorRegistry()
         self._ready = self._gauge("herd_tier_ready", "Whether the tier is ready.", "tier")
         self._state = self._gauge("herd_tier_state", "Whether the tier is in this state.", "tier", "state")
+        self._since = self._gauge(
+            "herd_tier_state_since_time_seconds", "When this gateway first saw the tier in its state.", "tier"
+        )
+        self._endpoints = self._gauge("herd_tier_endpoints", "Live engines of the tier.", "tier")
+        self._loaded = self._gauge("herd_tier_loaded_ratio", "Loaded part of the model, while it loads.", "tier")
+        self._expected = self._gauge(
+            "herd_tier_expected_time_seconds", "When the tier is expected to serve again.", "tier"
+        )
+        #: Age and problems of the status of all tiers. A gauge without labels has a value from its start.
+        self._published: tuple[Gauge, Gauge] | None = None
+        self._seen: dict[str, tuple[str, float]] = {}
         self._in_flight = self._gauge("herd_gateway_in_flight", "Requests at an engine or in its queue.", "tier")
         self._held = self._gauge("herd_gateway_held_bytes", "Bytes of request bodies that the gateway holds.")
         self._requests = self._counter("herd_gateway_requests", "Requests to a tier, by status.", "tier", "status")
@@ -139,15 +151,51 @@ class GatewayMetrics:
             }
         return found
 
-    def text(self, states: Mapping[str, str], held_bytes: int) -> bytes:
+    def text(
+        self,
+        statuses: Mapping[str, TierStatus],
+        reports: Mapping[str, TierReport],
+        published: StatusReport | None,
+        held_bytes: int,
+    ) -> bytes:
         """Write all metrics in the Prometheus text format.
 
-        :param states: the present state of each tier.
+        :param statuses: the present status of each tier.
+        :param reports: what the tiers' manager, or the registry, says of each.
+        :param published: the status that the manager wrote last, of any age; None before the first one.
         """
         self._held.set(held_bytes)
-        for name, state in states.items():
-            self._ready.labels(name).set(state == "ready")
+        for gauge in (self._endpoints, self._loaded, self._expected):
+            gauge.clear()
+        if published is not None:
+            self._set_published(published)
+        for name, status in statuses.items():
+            self._ready.labels(name).set(status.state == "ready")
             self._in_flight.labels(name).set(self._running[name])
             for each in STATES:
-                self._state.labels(name, each).set(each == state)
+                self._state.labels(name, each).set(each == status.state)
+            self._set_details(name, status, reports.get(name))
         return prometheus_client.generate_latest(self._registry)
+
+    def _set_published(self, published: StatusReport) -> None:
+        if self._published is None:
+            text = "Age of the status of all tiers. Above 10 its writer is silent."
+            self._published = (
+                self._gauge("herd_tiers_status_age_seconds", text),
+                self._gauge("herd_tiers_problems", "Problems beyond one tier, such as a silent Slurm."),
+            )
+        age, problems = self._published
+        age.set(max(0.0, time.time() - published.written))
+        problems.set(len(published.problems))
+
+    def _set_details(self, name: str, status: TierStatus, report: TierReport | None) -> None:
+        """Set what is known of a tier; the rest has no series."""
+        if self._seen.get(name, ("", 0.0))[0] != status.state:
+            self._seen[name] = (status.state, time.time())
+        self._since.labels(name).set(self._seen[name][1])
+        if report is not None:
+            self._endpoints.labels(name).set(len(report.endpoints))
+        if status.percent is not None and status.state == LOADING:
+            self._loaded.labels(name).set(status.percent / 100)
+        if status.expected is not None and not status.is_ready:
+            self._expected.labels(name).set(status.expected)

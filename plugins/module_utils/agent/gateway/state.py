@@ -131,6 +131,11 @@ class TierStatusReader:
         self.tiers: Mapping[str, tier_status.TierReport] = {}
         self.is_silent = False
 
+    @property
+    def published(self) -> tier_status.StatusReport | None:
+        """Return the status that the manager wrote last, of any age; None before the first one."""
+        return self._file.value
+
     def refresh(self) -> dict[str, TierStatus]:
         """Return the present status of each tier."""
         wall = time.time()
@@ -217,6 +222,11 @@ class GatewayState:
     def reports(self) -> Mapping[str, tier_status.TierReport]:
         """Return the latest report of each tier."""
         return self._tiers.tiers
+
+    @property
+    def published(self) -> tier_status.StatusReport | None:
+        """Return the status that the tier manager wrote last, of any age; None before the first one."""
+        return self._tiers.published
 
     @property
     def is_silent(self) -> bool:

@@ -81,9 +81,9 @@ class Pages:
 
     async def _metrics_text(self, _exchange: Exchange, _tier: str) -> Page:
         async def make() -> bytes:
-            router = self._state.router
-            states = {name: router.status_of(name).state for name in router.config.tiers}
-            return self._metrics.text(states, self._memory.held)
+            state, router = self._state, self._state.router
+            statuses = {name: router.status_of(name) for name in router.config.tiers}
+            return self._metrics.text(statuses, state.reports, state.published, self._memory.held)
 
         return 200, await self._body("/metrics", make), {"Content-Type": metrics.CONTENT_TYPE}
 
