@@ -13,6 +13,7 @@ from typing import Any
 from ...core.download import identity, refusals
 from ...core.download.identity import public_url
 from ...core.errors import RemoteFailureError, TransientFailureError
+from .framing import NoTunnelError
 
 with suppress(ImportError):
     import requests.exceptions
@@ -111,6 +112,8 @@ def failure(url: str, here: str, error: Exception, proxy: str | None = None) -> 
     details = reason(error)
     if isinstance(error, requests.exceptions.SSLError):
         return _unsecured(url, here, error, proxy)
+    if proxy is not None and isinstance(_deepest(error), NoTunnelError):
+        return _no_tls(here, proxy)
     if isinstance(error, requests.exceptions.ProxyError) and proxy is not None:
         return _refused_by_proxy(url, details, proxy)
     if "CA certificate" in str(error):
@@ -160,14 +163,18 @@ def _unsecured(url: str, here: str, error: Exception, proxy: str | None) -> Remo
         remedy = next((remedy for words, remedy in _CERTIFICATES.items() if words in found.lower()), INSTALL_AUTHORITY)
         return RemoteFailureError(f"a trusted certificate from {public_url(here)}", found + _through(proxy), remedy)
     if any(code in cause for code in _NO_TLS):
-        where = f"check that {public_url(proxy)} is a proxy that knows CONNECT, and the port" if proxy else CORRECT_PORT
-        return RemoteFailureError(f"TLS from {public_url(here)}", f"bytes that are no TLS{_through(proxy)}", where)
+        return _no_tls(here, proxy)
     code = _TLS_CODE.search(cause)
     return RemoteFailureError(
         f"a secured connection to {public_url(here)}",
         f"the TLS error {code[1]}{_through(proxy)}" if code else f"another error of TLS{_through(proxy)}",
         "compare the TLS versions and ciphers of the server and of the node, and whether it wants a client certificate",
     )
+
+
+def _no_tls(here: str, proxy: str | None) -> RemoteFailureError:
+    where = f"check that {public_url(proxy)} is a proxy that knows CONNECT, and the port" if proxy else CORRECT_PORT
+    return RemoteFailureError(f"TLS from {public_url(here)}", f"bytes that are no TLS{_through(proxy)}", where)
 
 
 def _no_authorities(found: str) -> RemoteFailureError:

@@ -19,8 +19,14 @@ with suppress(ImportError):
 
 #: Most bytes of status lines, headers, chunk sizes and trailers without a byte of content between them.
 LONGEST_FRAMING = 1 << 18
+#: Most interim responses before a response; servers send one or two.
+MOST_INTERIM = 64
 #: Timeouts of the socket that these bytes may take.
 SLOWEST_FRAMING = 2
+
+
+class NoTunnelError(OSError):
+    """A proxy has answered CONNECT with 200, and bytes of its own follow: a client speaks first in TLS."""
 
 
 class BoundedReader:
@@ -29,6 +35,7 @@ class BoundedReader:
     Content has no limit here. Each read of content begins the limits anew.
 
     :param timeout: seconds without a byte that the socket allows; None for no limit of time.
+    :ivar unread: bytes that had arrived behind the last line.
     """
 
     def __init__(self, reader: Any, timeout: float | None) -> None:
@@ -36,6 +43,7 @@ class BoundedReader:
         self._longest = None if timeout is None else SLOWEST_FRAMING * timeout
         self._size = 0
         self._began: float | None = None
+        self.unread = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reader, name)
@@ -50,10 +58,13 @@ class BoundedReader:
         line = bytearray()
         while len(line) < limit and not line.endswith(b"\n"):
             # Each peek waits for one packet at most.
-            waiting = self._reader.peek(1)[: limit - len(line)]
+            arrived = self._reader.peek(1)
+            waiting = arrived[: limit - len(line)]
             if not waiting:
                 break
-            line += self._reader.read(waiting.find(b"\n") + 1 or len(waiting))
+            piece = self._reader.read(waiting.find(b"\n") + 1 or len(waiting))
+            self.unread = len(arrived) - len(piece)
+            line += piece
             if self._longest is not None and time.monotonic() - self._began > self._longest:
                 raise TimeoutError(f"no content in {self._longest:.0f} s")
         self._size += len(line)
@@ -88,16 +99,40 @@ class BoundedResponse(http.client.HTTPResponse):
         super().__init__(sock, *args, **named)
         # A socket of pyOpenSSL does not tell its timeout.
         timeout = sock.gettimeout() if hasattr(sock, "gettimeout") else None
-        self.fp: Any = BoundedReader(self.fp, timeout)
+        self.reader = BoundedReader(self.fp, timeout)
+        self.fp: Any = self.reader
 
     def _read_status(self) -> tuple[str, int, str]:
         # http.client itself skips only the status 100.
         parent: Any = super()
-        while True:
+        for _interim in range(MOST_INTERIM):
             version, status, reason = parent._read_status()
             if not http.client.SWITCHING_PROTOCOLS < status < http.client.OK:
                 return version, status, reason
             http.client.parse_headers(self.fp)
+        raise http.client.HTTPException(f"more than {MOST_INTERIM} interim responses")
+
+
+class _TunnelCheck:
+    """A connection that refuses bytes behind a proxy's answer to CONNECT. They would be lost, and TLS would fail."""
+
+    response_class: Any = BoundedResponse
+
+    def _tunnel(self) -> None:
+        answers: list[BoundedResponse] = []
+
+        def recorded(*args: Any, **named: Any) -> BoundedResponse:
+            answers.append(BoundedResponse(*args, **named))
+            return answers[-1]
+
+        self.response_class = recorded
+        try:
+            parent: Any = super()
+            parent._tunnel()
+        finally:
+            self.response_class = BoundedResponse
+        if answers and answers[-1].reader.unread:
+            raise NoTunnelError("bytes behind the answer to CONNECT")
 
 
 def adapter(connections: int) -> Any:
@@ -130,5 +165,5 @@ def _bound(manager: Any) -> None:
 
 
 def _bounded(pool: Any) -> Any:
-    connection = type("BoundedConnection", (pool.ConnectionCls,), {"response_class": BoundedResponse})
+    connection = type("BoundedConnection", (_TunnelCheck, pool.ConnectionCls), {})
     return type("BoundedPool", (pool,), {"ConnectionCls": connection})

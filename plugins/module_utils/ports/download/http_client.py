@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Optional, TypeVar
 from urllib.parse import urlsplit
+from urllib.request import getproxies_environment
 
 from ...core.download import refusals
 from ...core.download.identity import RemoteFile, checked_token, public_url
@@ -27,7 +28,7 @@ from ...core.errors import (
     NotFoundError,
     TransientFailureError,
 )
-from . import deadline, framing, redirects
+from . import deadline, framing, no_proxy, redirects
 from .content import FileContent, HttpContent, describe_file
 from .failures import checked_proxy, failure, passing_failure
 from .responses import check_status, describe, is_range, validator_of
@@ -276,7 +277,8 @@ class HttpClient:
                 f'Python library "requests" is not installed on the host ({REQUESTS_ERROR})', "run the role node first"
             )
         session = self._session
-        proxy = self._proxy_of(session, here)
+        proxies = self._proxies_for(here)
+        proxy = self._proxy_of(session, here, proxies)
         token = self._token if redirects.may_get_token(self._trusted, here) else None
 
         def authorise(request: PreparedRequest) -> PreparedRequest:
@@ -295,7 +297,7 @@ class HttpClient:
                 allow_redirects=False,
                 stream=True,
                 timeout=(min(CONNECT, self._timeout), self._timeout),
-                proxies=self._proxies,
+                proxies=proxies,
             )
 
         try:
@@ -305,11 +307,17 @@ class HttpClient:
             self._ends.pop(url, None)
             raise failure(url, here, error, proxy) from None
 
-    def _proxy_of(self, session: requests.Session, here: str) -> str | None:
+    def _proxies_for(self, here: str) -> dict[str, str] | None:
+        """Return the proxies of the option; without one, None to use those of the environment, or that none is used."""
+        if self._proxies is None and no_proxy.lists(getproxies_environment().get("no", ""), here):
+            return {"no_proxy": "*"}
+        return self._proxies
+
+    def _proxy_of(self, session: requests.Session, here: str, proxies: dict[str, str] | None) -> str | None:
         """Return the URL of the proxy for an address: from the option, or from the environment."""
-        given = dict(self._proxies or {})
-        proxies = session.merge_environment_settings(here, given, None, None, None)["proxies"]
-        proxy = requests.utils.select_proxy(here, proxies)
+        given = dict(proxies or {})
+        merged = session.merge_environment_settings(here, given, None, None, None)["proxies"]
+        proxy = requests.utils.select_proxy(here, merged)
         return checked_proxy(proxy) if proxy else None
 
 

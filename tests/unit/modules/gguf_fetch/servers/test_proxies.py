@@ -27,6 +27,7 @@ PATIENT = 15.0
 AGAIN = "2 times in a row"
 PAGE = b"<!DOCTYPE html><title>Sign in</title>" + bytes(2000)
 START = b"HTTP/1.1 200 OK\r\n"
+NO_TLS = "bytes that are no TLS (through the proxy http://"
 OPEN = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 
@@ -121,8 +122,10 @@ REFUSALS: dict[str, tuple[Serve, str]] = {
     "is overloaded": (plain("503 Busy", "Retry-After: 1"), "the answer 503 to CONNECT (through the proxy http://"),
     "redirects": (plain("302 Found", "Location: https://login.example.org/"), "status 302"),
     "answers 204": (answer(b"HTTP/1.1 204 No Content\r\n\r\n"), "status 204"),
-    "shows a page": (plain("200 OK", "Content-Type: text/html"), AGAIN),
-    "shows a long page": (answer(START + b"\r\n" + PAGE * 99), "bytes that are no TLS (through the proxy http://"),
+    "shows a page": (plain("200 OK", "Content-Type: text/html"), NO_TLS),
+    "shows a short page": (answer(START + b"\r\n<html>Sign in</html>"), NO_TLS),
+    "shows one byte": (answer(START + b"\r\n\n"), NO_TLS),
+    "shows a long page": (answer(START + b"\r\n" + PAGE * 99), NO_TLS),
     "stalls": (stall, AGAIN),
     "stalls in the tunnel": (stall_in_tunnel, AGAIN),
     "closes": (answer(b""), AGAIN),
@@ -270,14 +273,41 @@ def test_failure_of_a_proxy_passes(
         ("example.org,.local", False),
         ("*", True),
         ("", False),
+        ("127.0.0.1", False),
     ],
 )
 def test_no_proxy_lists_names_ports_and_suffixes(
     server: ModelServer, run: Run, monkeypatch: pytest.MonkeyPatch, hosts: str, is_direct: bool
 ) -> None:
+    check_no_proxy(server, run, monkeypatch, ("localhost", hosts), is_direct)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "is_direct"),
+    [
+        ("127.0.0.1", True),
+        ("127.0.0.1:PORT", True),
+        ("127.0.0.1:1", False),
+        ("example.org, 127.0.0.1:PORT", True),
+        ("127.0.0.0/8:PORT", True),
+        ("127.0.0.0/8:1", False),
+        ("localhost", False),
+    ],
+)
+def test_no_proxy_lists_addresses_with_ports(
+    server: ModelServer, run: Run, monkeypatch: pytest.MonkeyPatch, hosts: str, is_direct: bool
+) -> None:
+    check_no_proxy(server, run, monkeypatch, ("127.0.0.1", hosts), is_direct)
+
+
+def check_no_proxy(
+    server: ModelServer, run: Run, monkeypatch: pytest.MonkeyPatch, case: tuple[str, str], is_direct: bool
+) -> None:
+    """Fetch from a host without or through a dead proxy; the case is the host, and the value of no_proxy."""
+    host, hosts = case
     monkeypatch.setenv("http_proxy", proxy(9))
     monkeypatch.setenv("no_proxy", hosts.replace("PORT", str(server.port)))
-    result = run(url=server.url("/m.gguf", host="localhost"), sha256=SUM, retries=0, timeout=PATIENT)
+    result = run(url=server.url("/m.gguf", host=host), sha256=SUM, retries=0, timeout=PATIENT)
     assert ("msg" not in result) == is_direct, result
     if not is_direct:
         check_error(result, "(through the proxy http://127.0.0.1:9)")
