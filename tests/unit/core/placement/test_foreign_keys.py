@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.herd.inference.plugins.module_utils.core.engine import arguments as engine_arguments
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
 from ansible_collections.herd.inference.plugins.module_utils.core.models.gguf import Header
-from ansible_collections.herd.inference.plugins.module_utils.core.models.metadata import metadata_of
+from ansible_collections.herd.inference.plugins.module_utils.core.models.metadata import from_data, metadata_of
 from ansible_collections.herd.inference.plugins.module_utils.core.placement import from_inventory
 from tests.engine.generated.model import header_of
 from tests.engine.models import models
@@ -56,3 +56,24 @@ def test_short_convolution_does_not_replace_the_keys_of_a_recurrence(name: str) 
         assert "ssm." in str(error)
     else:
         assert all(device.total > 0 for device in plan.devices if device.layers)
+
+
+@pytest.mark.parametrize("release", ["b7836", "0c1e57098"])
+def test_layer_without_a_matrix_of_its_experts_is_planned(release: str) -> None:
+    """Plan gpt-oss by the bound if a layer lacks experts. The fuzzer found an IndexError here."""
+    header = header_of(MODELS["gpt-oss"])
+    tensors = tuple(tensor for tensor in header.tensors if tensor.name != "blk.4.ffn_down_exps.weight")
+    plan = planned(replace(header, tensors=tensors), release)
+    assert all(device.compute > 0 for device in plan.devices if device.layers)
+
+
+@pytest.mark.parametrize("name", [name for name, model in MODELS.items() if "expert_count" in model.metadata])
+def test_metadata_without_the_number_of_used_experts_is_planned(name: str) -> None:
+    """Plan the inventory's metadata by the bound where the graph lacks a number."""
+    metadata = metadata_of(header_of(MODELS[name]))
+    layers = tuple(replace(layer, experts_used=0) for layer in metadata.layers)
+    group = from_inventory.InventoryGroup(["w1"], "head", FACTS).group()
+    settings = engine_arguments.merged({"context": 4096})
+    given = from_data(replace(metadata, layers=layers).to_data())
+    plan = from_inventory.planner_of(given, settings, group, "0c1e57098").plan()
+    assert all(device.compute > 0 for device in plan.devices if device.layers)

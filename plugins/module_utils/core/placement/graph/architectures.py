@@ -308,3 +308,5 @@ LAYERS: Mapping[str, Builder] = {
     "lfm2": _lfm2,
     "qwen3next": _qwen3next,
 }
+#: Architectures whose layers all have experts in place of a dense block.
+ONLY_EXPERTS = frozenset(("gpt-oss",))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from ...models.metadata import LayerMetadata, ModelMetadata
 from . import delta_net
 from .allocator import Tensor, arena_bytes
-from .architectures import LAYERS
+from .architectures import LAYERS, ONLY_EXPERTS
 from .operations import Blocks, Run
 
 _BEFORE, _OWN, _AFTER, _HEAD = range(4)
@@ -46,8 +46,13 @@ class GraphPart:
 
 
 def is_followed(metadata: ModelMetadata) -> bool:
-    """Return whether this model's graph is known and its metadata is complete."""
-    return metadata.architecture in LAYERS and bool(metadata.details) and not metadata.detail("joined_net")
+    """Return whether this model's graph is known, and its metadata has what the graph needs."""
+    has_experts = all(
+        layer.experts_used if layer.expert_inner else metadata.architecture not in ONLY_EXPERTS
+        for layer in metadata.layers
+    )
+    is_known = metadata.architecture in LAYERS and bool(metadata.details)
+    return is_known and has_experts and not metadata.detail("joined_net")
 
 
 def _shortened(layers: Sequence[LayerMetadata]) -> list[LayerMetadata]:
