@@ -35,9 +35,9 @@ FLAG_GUARD_INTRODUCTION = """\
 # Flag guard
 
 For operators whose settings the flag guard reports. The flag guard checks every command line of this collection
-before a unit changes. An **error** stops the playbook. A **warning** is shown, and the run continues. The severity of
-some rules depends on the release: an unequal pair of cache types crashes a CUDA worker of b7836 and only slows down one
-of 0c1e57098.
+before a unit changes. An **error** stops the playbook. A **warning** is shown, and the run continues. An
+**information** is only in the findings that a module returns. The severity of some rules depends on the release: an
+unequal pair of cache types crashes a CUDA worker of b7836 and only slows down one of 0c1e57098.
 
 To accept a rule, add its id to `head_server_accepted_rules`, `rpc_worker_accepted_rules` or
 `fast_router_accepted_rules`. Its findings become warnings.

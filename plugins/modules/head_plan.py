@@ -83,9 +83,15 @@ options:
     type: int
     default: 300
   model_metadata:
-    description: The model's C(metadata) in C(herd_models). The flag guard checks its attention. Empty if unknown.
+    description: >-
+      The model's C(metadata) in C(herd_models). The flag guard checks its attention, its windows and its blocks that
+      predict further tokens. Empty if unknown.
     type: dict
     default: {}
+  link_layer:
+    description: Link layer of the fabric, such as V(InfiniBand) or V(Ethernet), for the flag guard. Empty if unknown.
+    type: str
+    default: ''
   model_types:
     description: Types of the model's tensors in lower case, such as V(bf16). Empty if unknown.
     type: list
@@ -179,6 +185,8 @@ from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags i
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags import subject as flag_subject
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.rpc_protocol import parse_version
 from ansible_collections.herd.inference.plugins.module_utils.core.host import proc_net
+from ansible_collections.herd.inference.plugins.module_utils.core.models import gguf, vocabulary
+from ansible_collections.herd.inference.plugins.module_utils.core.models import metadata as model_metadata
 from ansible_collections.herd.inference.plugins.module_utils.herd_module import (
     ENGINE_OPTIONS,
     SERVER_OPTIONS,
@@ -187,6 +195,7 @@ from ansible_collections.herd.inference.plugins.module_utils.herd_module import 
 )
 from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import processes
+from ansible_collections.herd.inference.plugins.module_utils.ports.models import gguf_source
 from ansible_collections.herd.inference.plugins.module_utils.ports.release import manifest as release_manifest
 
 UNIT = "llama-head.service"
@@ -233,6 +242,31 @@ def capabilities(given: dict[str, Any]) -> tuple[str, ...]:
     return gpu_environment.capabilities(offered)
 
 
+def vocabulary_difference(model_path: str, settings: dict[str, Any]) -> str:
+    """Compare the vocabularies of the model and its draft by their files; empty if one is not here yet."""
+    draft_path = (settings["speculation"] or {}).get("file", "")
+    paths = [Path(model_path), Path(draft_path)]
+    if not draft_path or not all(path.is_file() for path in paths):
+        return ""
+    headers = []
+    for path in paths:
+        with gguf_source.open_file(path) as source:
+            headers.append(gguf.read_header(source, (vocabulary.TOKENS,)))
+    return vocabulary.difference(*headers)
+
+
+def known_layers(data: dict[str, Any]) -> dict[str, Any]:
+    """Return what the flag guard asks about a model's layers, if its metadata is known."""
+    if not data:
+        return {}
+    found = model_metadata.from_data(data)
+    unread = any(not layer.loaded for layer in found.layers) and not found.predictors
+    return {
+        "next_tokens": None if unread else len(found.predictors),
+        "has_window": any(layer.window for layer in found.layers),
+    }
+
+
 def command_line(
     given: dict[str, Any],
     devices: list[device_order.PlacedDevice],
@@ -266,6 +300,9 @@ def command_line(
         tuple(given["model_types"]),
         {str(name): str(value) for name, value in given["environment"].items()},
         attention=attention_kernels.shapes_of(given["model_metadata"]),
+        link_layer=given["link_layer"],
+        vocabulary_difference=vocabulary_difference(given["model_path"], settings),
+        **known_layers(given["model_metadata"]),
     )
     return [str(directory / "bin" / program), *argv], flag_guard.inspect(subject, accepted)
 
@@ -320,6 +357,7 @@ def main() -> None:
         worker_timeout={"type": "int", "default": 300},
         model_metadata={"type": "dict", "default": {}},
         model_types={"type": "list", "elements": "str", "default": []},
+        link_layer={"type": "str", "default": ""},
         **ENGINE_OPTIONS,
         **SERVER_OPTIONS,
     )

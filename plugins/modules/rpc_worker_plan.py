@@ -37,6 +37,10 @@ options:
     description: Whether tensors over 10 MiB are cached on disk.
     type: bool
     default: true
+  link_layer:
+    description: Link layer of the fabric, such as V(InfiniBand) or V(Ethernet), for the flag guard. Empty if unknown.
+    type: str
+    default: ''
 """
 
 EXAMPLES = r"""
@@ -120,6 +124,7 @@ def command_line(
         flag_subject.engine_of(manifest, program),
         gpu_environment.capabilities(given["gpus"]),
         environment={str(name): str(value) for name, value in given["environment"].items()},
+        link_layer=given["link_layer"],
     )
     return [str(directory / "bin" / program), *argv], flag_guard.inspect(subject, given["accepted_rules"])
 
@@ -158,6 +163,7 @@ def main() -> None:
         port={"type": "int", "required": True},
         threads={"type": "int", "default": 0},
         cache={"type": "bool", "default": True},
+        link_layer={"type": "str", "default": ""},
         gpus={"type": "list", "elements": "dict", "default": []},
         **ENGINE_OPTIONS,
     )

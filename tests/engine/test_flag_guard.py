@@ -17,6 +17,7 @@ import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.command_line import CommandLine
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags.rules import RULES
+from tests.engine import shown_speculation
 from tests.engine.flag_runs import Build, cache, free_port
 from tests.engine.shown_rules import ONE, SHOWN, refused, shows
 from tests.lab import sources
@@ -352,6 +353,7 @@ def test_three_and_four_cpu_workers_answer(build: Build) -> None:
 
 
 def test_every_rule_is_shown_or_gives_reason() -> None:
+    assert SHOWN["draft-over-rpc"] is shown_speculation.draft_over_rpc
     unshown = {rule.id for rule in RULES if rule.unshown}
     assert set(SHOWN) | unshown == {rule.id for rule in RULES}
     assert not set(SHOWN) & unshown

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Union
 
@@ -163,7 +163,7 @@ def _byte_order(source: Source) -> str:
     )
 
 
-def _value(cursor: Cursor, kind: int, what: str) -> Value:
+def _value(cursor: Cursor, kind: int, what: str, is_kept: bool = False) -> Value:
     if kind in _SCALARS:
         value = cursor.number(_SCALARS[kind][1], what)
         return bool(value) if kind == 7 else value
@@ -174,11 +174,11 @@ def _value(cursor: Cursor, kind: int, what: str) -> Value:
             return ArraySummary("string", length)
         return cursor.decoded(length, what)
     if kind == _ARRAY:
-        return _array(cursor, what)
+        return _array(cursor, what, is_kept)
     raise cursor.broken(f"a known type of {what}", f"type {kind}")
 
 
-def _array(cursor: Cursor, what: str) -> Value:
+def _array(cursor: Cursor, what: str, is_kept: bool) -> Value:
     kind, length = cursor.number("I", f"the type of {what}"), cursor.number("Q", f"the length of {what}")
     if kind in _SCALARS:
         name, code = _SCALARS[kind]
@@ -195,6 +195,8 @@ def _array(cursor: Cursor, what: str) -> Value:
         cursor.count_texts(length, what)
         # Each text has a length of eight bytes, so an impossible number is detected before the first one.
         cursor.need(length * 8, what)
+        if is_kept:
+            return cursor.texts(length, what)
         cursor.skip_texts(length, what)
         return ArraySummary("string", length)
     if kind == _ARRAY:
@@ -209,7 +211,7 @@ def _type_name(kind: int) -> str:
     return "string" if kind == _STRING else "array"
 
 
-def _metadata(cursor: Cursor, count: int) -> tuple[dict[str, Value], dict[str, str]]:
+def _metadata(cursor: Cursor, count: int, texts: Collection[str]) -> tuple[dict[str, Value], dict[str, str]]:
     """Read the keys: their values, and the names of their types."""
     metadata: dict[str, Value] = {}
     types: dict[str, str] = {}
@@ -220,7 +222,7 @@ def _metadata(cursor: Cursor, count: int) -> tuple[dict[str, Value], dict[str, s
         kind = cursor.number("I", f"the type of {key}")
         if key == ALIGNMENT_KEY and kind != 4:
             raise cursor.broken(f"{ALIGNMENT_KEY} as a number of type uint32", f"type {kind}")
-        metadata[key] = _value(cursor, kind, key)
+        metadata[key] = _value(cursor, kind, key, key in texts)
         types[key] = _type_name(kind)
     return metadata, types
 
@@ -271,9 +273,10 @@ def _place(source: Source, tensors: Sequence[Tensor], start: int, alignment: int
     return tuple(placed)
 
 
-def read_header(source: Source) -> Header:
+def read_header(source: Source, texts: Collection[str] = ()) -> Header:
     """Read one file's header and tensor table.
 
+    :param texts: keys whose arrays of texts are kept.
     :raises MismatchError: if the engine would not open the file. A file that is truncated after its table is read;
         its C(is_whole) is false.
     """
@@ -288,7 +291,7 @@ def read_header(source: Source) -> Header:
     ):
         if count > most or count * least > source.size:
             raise broken_file(source.name, f"a number of {what} that {source.size} bytes can hold", str(count))
-    metadata, types = _metadata(cursor, field_count)
+    metadata, types = _metadata(cursor, field_count, texts)
     alignment = _alignment(cursor, metadata)
     tensors: list[Tensor] = []
     names: set[str] = set()

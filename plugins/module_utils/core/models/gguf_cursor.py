@@ -96,6 +96,17 @@ class Cursor:
                 self.need(8 + length, what)
             self.position += 8 + length
 
+    def texts(self, count: int, what: str) -> tuple[str, ...]:
+        """Read texts of bounded length together. Bytes that are no UTF-8 are kept as backslashes."""
+        found, left = [], MAX_KEPT_TEXT
+        for _each in range(count):
+            length = self.number("Q", f"the length of a text of {what}")
+            left -= min(length, MAX_KEPT_TEXT + 1)
+            if left < 0:
+                raise self.broken(f"{what} of at most {MAX_KEPT_TEXT >> 20} MiB", "more")
+            found.append(self.take(length, what).decode(errors="backslashreplace"))
+        return tuple(found)
+
     def number(self, code: str, what: str) -> Any:
         """Read a number.
 

@@ -179,14 +179,18 @@ def _has_cuda_kernels(subject: Subject) -> bool:
     return subject.engine.cuda and _attention(subject) != "off"
 
 
-def _cache_types(subject: Subject) -> tuple[str, str]:
-    return subject.line.value("--cache-type-k", "f16"), subject.line.value("--cache-type-v", "f16")
+def _caches(subject: Subject) -> Iterator[tuple[str, str, str]]:
+    """List the types of the caches for keys and values: of the model, and of a draft that has its own."""
+    line = subject.line
+    yield "", line.value("--cache-type-k", "f16"), line.value("--cache-type-v", "f16")
+    if line.has("--spec-draft-model") or "draft-mtp" in line.parts("--spec-type"):
+        yield " of the draft", line.value("--spec-draft-type-k", "f16"), line.value("--spec-draft-type-v", "f16")
 
 
 def quantised_v(subject: Subject) -> Iterator[Hit]:
-    v_type = _cache_types(subject)[1]
-    if _attention(subject) == "off" and v_type not in _UNQUANTISED:
-        yield Hit(f"a V cache of {v_type} with flash attention off")
+    for whose, _k_type, v_type in _caches(subject):
+        if _attention(subject) == "off" and v_type not in _UNQUANTISED:
+            yield Hit(f"a V cache{whose} of {v_type} with flash attention off")
 
 
 def _kernels(subject: Subject) -> tuple[tuple[str, ...], bool]:
@@ -203,15 +207,15 @@ def _cache_hit(found: str, instead: str, is_converted: bool) -> Hit:
 
 
 def unequal_cache_types(subject: Subject) -> Iterator[Hit]:
-    k_type, v_type = _cache_types(subject)
-    if _has_cuda_kernels(subject) and k_type != v_type:
-        found = f"K cache {k_type} and V cache {v_type} with flash attention {_attention(subject)}"
-        yield _cache_hit(found, "", _kernels(subject)[1])
+    for whose, k_type, v_type in _caches(subject):
+        if _has_cuda_kernels(subject) and k_type != v_type:
+            found = f"K cache {k_type} and V cache {v_type}{whose} with flash attention {_attention(subject)}"
+            yield _cache_hit(found, "", _kernels(subject)[1])
 
 
 def cache_type_without_kernel(subject: Subject) -> Iterator[Hit]:
     kernels, others = _kernels(subject)
-    for cache_type in dict.fromkeys(_cache_types(subject)):
+    for cache_type in dict.fromkeys(kind for _whose, *kinds in _caches(subject) for kind in kinds):
         if _has_cuda_kernels(subject) and cache_type not in kernels and cache_type != "f32":
             # The only cache type that cannot be converted.
             converted = others and cache_type != "iq4_nl"
@@ -233,9 +237,10 @@ def attention_without_kernel(subject: Subject) -> Iterator[Hit]:
 def bf16_on_volta(subject: Subject) -> Iterator[Hit]:
     if not subject.has_volta:
         return
-    for name, cache_type in zip("KV", _cache_types(subject)):
-        if cache_type == "bf16":
-            yield Hit(f"a {name} cache of bf16 on a GPU of compute capability 7.0", "set it to f16 or q8_0")
+    for whose, *types in _caches(subject):
+        for name, cache_type in zip("KV", types):
+            if cache_type == "bf16":
+                yield Hit(f"a {name} cache{whose} of bf16 on a GPU of compute capability 7.0", "set it to f16 or q8_0")
     if "bf16" in subject.model_types:
         yield Hit("a model with bf16 weights on a GPU of compute capability 7.0", "use one in F16 or Q8_0")
 

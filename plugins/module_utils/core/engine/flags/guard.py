@@ -17,7 +17,8 @@ from .subject import ERROR, WARNING, Finding, Hit, Rule, Subject, named
 
 
 def _finding(rule: Rule, hit: Hit, accepted: Collection[str]) -> Finding:
-    severity = WARNING if rule.id in accepted else hit.severity or rule.severity
+    severity = hit.severity or rule.severity
+    severity = WARNING if rule.id in accepted and severity == ERROR else severity
     return Finding(
         rule.id, severity, hit.found, hit.otherwise or rule.otherwise, hit.instead or rule.instead, rule.source
     )

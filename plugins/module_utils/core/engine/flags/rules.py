@@ -9,8 +9,8 @@ For each rule without C(unshown), tests/engine/test_flag_guard.py runs the engin
 
 from __future__ import annotations
 
-from . import checks
-from .subject import BENCH, ERROR, HEAD, PRESET, ROUTER, WARNING, WORKER, Rule
+from . import checks, speculation_checks
+from .subject import BENCH, ERROR, HEAD, INFORMATION, PRESET, ROUTER, WARNING, WORKER, Rule
 
 # Command lines and presets of llama-server, and those that load a model.
 _SERVERS = (HEAD, ROUTER, PRESET)
@@ -21,7 +21,9 @@ _UNITS = (HEAD, ROUTER, WORKER)
 _ISSUES = "https://github.com/ggml-org/llama.cpp/issues/"
 _PULLS = "https://github.com/ggml-org/llama.cpp/pull/"
 _RUN = "run, b7836 and 0c1e57098"
+_RUN_NEW = "run, 0c1e57098"
 _NEEDS_CUDA = "needs a GPU"
+_NEEDS_REPEATS = "needs several starts with saved prompts"
 
 RULES: tuple[Rule, ...] = (
     # Errors of the program's parser.
@@ -248,6 +250,65 @@ RULES: tuple[Rule, ...] = (
         "fitting-is-on", WARNING, _MODEL, "an engine that fits unset arguments to the memory",
         "a plan that is too large starts anyway, with fewer layers on GPUs or less context",
         "give --fit off", _RUN, checks.fitting_is_on,
+    ),
+    # Speculation and saved slots. No other release was run.
+    Rule(
+        "draft-without-type", ERROR, _MODEL, "a draft without --spec-type draft-…",
+        "the draft is loaded and freed, and the head serves without speculation, without an error",
+        "set types of speculation", _RUN_NEW, speculation_checks.draft_without_type,
+    ),
+    Rule(
+        "type-without-draft", ERROR, _MODEL, "a type of draft without --spec-draft-model",
+        "the head serves without speculation; only its log says so", "set file of speculation",
+        _RUN_NEW, speculation_checks.type_without_draft,
+    ),
+    Rule(
+        "draft-vocabulary-differs", ERROR, _MODEL, "a draft with another vocabulary, by the headers of both files",
+        "the head serves without speculation; only its log says so", "use a draft of the model's family",
+        _RUN_NEW, speculation_checks.vocabulary_differs,
+    ),
+    Rule(
+        "synthetic-acceptance", ERROR, _MODEL, "--spec-synth-len or --spec-synth-rates",
+        "answers are not the model's, because drafted tokens are accepted at random",
+        "remove it: it is for benchmarks only", _RUN_NEW, speculation_checks.synthetic_acceptance,
+    ),
+    Rule(
+        "next-tokens-missing", ERROR, _MODEL, "draft-mtp with a model without blocks that predict further tokens",
+        "the head exits after all weights are sent", "remove draft-mtp from types of speculation",
+        _RUN_NEW, speculation_checks.no_next_tokens,
+    ),
+    Rule(
+        "draft-over-rpc", WARNING, (HEAD,), "a draft on RPC workers",
+        "each drafted token costs round trips to the worker: five to twenty times as many segments on the wire",
+        "leave device of speculation empty, or set it to none", _RUN_NEW, speculation_checks.draft_over_rpc,
+    ),
+    Rule(
+        "draft-cache-unquantised", WARNING, _MODEL, "a quantised cache of the model, and none told for the draft",
+        "the draft's cache is f16, over the whole context", "set cache_type_k and cache_type_v of speculation",
+        _RUN_NEW, speculation_checks.draft_cache_unquantised,
+    ),
+    Rule(
+        "slots-saved-with-draft", WARNING, _MODEL, "--slot-save-path with a draft",
+        "the draft's cache is not saved, so nothing is accepted after a restore", "remove --slot-save-path",
+        "measured with 0c1e57098", speculation_checks.slots_saved_with_draft, _NEEDS_REPEATS,
+    ),
+    Rule(
+        "slots-saved-with-window", WARNING, _MODEL, "--slot-save-path with windowed layers and without --swa-full",
+        "a restored slot computes its whole prompt again", "set full_window, or remove --slot-save-path",
+        _ISSUES + "26676; measured with 0c1e57098", speculation_checks.slots_saved_with_window, _NEEDS_REPEATS,
+    ),
+    Rule(
+        "speculation-with-split", INFORMATION, (HEAD,), "draft-mtp or draft-dflash with a given split of layers",
+        "builds for Windows were reported to become twenty times slower; on Linux with CPU workers it was not seen",
+        "compare the rate with and without speculation", _ISSUES + "28218",
+        speculation_checks.speculation_with_split, "it was not seen here",
+    ),
+    Rule(
+        "rdma-on-infiniband", WARNING, _UNITS, "RDMA of the engine over native InfiniBand",
+        "it works over Ethernet (RoCE) only: no address of the port matches, or the connection fails",
+        "remove the variable; TCP over IPoIB is used",
+        _PULLS + "20590; ggml-rpc/transport.cpp of 0c1e57098", speculation_checks.rdma_on_infiniband,
+        "needs an InfiniBand adapter",
     ),
     # The worker.
     Rule(

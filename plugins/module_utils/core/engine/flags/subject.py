@@ -12,7 +12,7 @@ from typing import Any
 from ..command_line import CommandLine
 from .attention_kernels import VOLTA, AttentionShape
 
-ERROR, WARNING = "error", "warning"
+ERROR, WARNING, INFORMATION = "error", "warning", "information"
 HEAD, WORKER, BENCH = "head", "worker", "bench"
 # llama-server in router mode, and the preset of one of its models.
 ROUTER, PRESET = "router", "preset"
@@ -58,6 +58,10 @@ class Subject:
     :param model_types: known types of the model's tensors.
     :param attention: known shapes of the model's attention.
     :param environment: variables of the unit; None if unknown.
+    :param next_tokens: the model's blocks that predict further tokens; None if unknown.
+    :param has_window: whether the model has windowed layers.
+    :param vocabulary_difference: how the draft's vocabulary differs from the model's; empty if equal or unknown.
+    :param link_layer: link layer of the fabric, such as C(InfiniBand) or C(Ethernet); empty if unknown.
     :param above: the router's command line, for a preset.
     """
 
@@ -70,6 +74,10 @@ class Subject:
     environment: Mapping[str, str] | None = None
     above: CommandLine | None = None
     attention: tuple[AttentionShape, ...] = ()
+    next_tokens: int | None = None
+    has_window: bool = False
+    vocabulary_difference: str = ""
+    link_layer: str = ""
 
     @property
     def has_rpc(self) -> bool:
@@ -96,7 +104,7 @@ class Hit:
 class Rule:
     """A rule of the flag guard.
 
-    :param severity: C(error) stops before anything changes, C(warning) is shown.
+    :param severity: C(error) stops before anything changes, C(warning) is shown, C(information) is only returned.
     :param programs: programs to which it applies.
     :param text: the mistake, as a phrase.
     :param otherwise: the consequence.

@@ -33,6 +33,10 @@ ALONE = [*PORT, *SLOT]
 TLS = ["--ssl-cert-file", "c", "--ssl-key-file", "k"]
 V100 = ("7.0",)
 WORKER = ["-H", "10.100.0.32", "-p", "50052"]
+DRAFT = ["--spec-type", "draft-simple", "-md", "/d", "-devd", "none"]
+NEXT = ["--spec-type", "draft-mtp"]
+Q8 = ["-ctk", "q8_0", "-ctv", "q8_0"]
+SAVED = ["--slot-save-path", "/s"]
 
 
 def release(name: str) -> dict[str, Any]:
@@ -174,6 +178,49 @@ TRAPS: list[tuple[str, str, list[str], dict[str, Any], list[str]]] = [
     ("worker-open-to-all", "worker", ["-H", "0.0.0.0", "-p", "1"], {}, WORKER),
     ("worker-cache-nowhere", "worker", [*WORKER, "-c"], {"environment": {}}, WORKER),
     ("bench-split-separator", "bench", ["-ts", "1,1"], {}, ["-ts", "1/1"]),
+    ("draft-without-type", "head", [*ALONE, "-md", "/d"], {}, [*ALONE, *DRAFT]),
+    ("draft-without-type", "head", [*ALONE, "-md", "/d", "--spec-type", "ngram-mod"], {}, [*ALONE, *DRAFT]),
+    ("type-without-draft", "head", [*ALONE, "--spec-type", "draft-simple"], {}, [*ALONE, "--spec-type", "none"]),
+    ("type-without-draft", "preset", [*SLOT, "--spec-type", "ngram-mod,draft-eagle3"], {}, SLOT),
+    ("draft-vocabulary-differs", "head", [*ALONE, *DRAFT], {"vocabulary_difference": "token 7"}, [*ALONE, *DRAFT]),
+    ("synthetic-acceptance", "head", [*ALONE, *DRAFT, "--spec-synth-len", "2"], {}, [*ALONE, *DRAFT]),
+    ("synthetic-acceptance", "head", [*ALONE, *DRAFT, "--spec-synth-rates", "1,0"], {}, [*ALONE, *DRAFT]),
+    ("next-tokens-missing", "head", [*ALONE, *NEXT], {"next_tokens": 0}, [*ALONE, *NEXT]),
+    ("draft-over-rpc", "head", [*RPC, *DRAFT[:4]], {}, [*RPC, *DRAFT]),
+    ("draft-over-rpc", "head", [*RPC, *DRAFT[:4], "-devd", "RPC1"], {}, [*RPC, *DRAFT[:4], "-ngld", "0"]),
+    ("draft-over-rpc", "head", [*RPC, *DRAFT[:4], "--device-draft", "CUDA0,RPC0"], {}, [*RPC, *DRAFT]),
+    (
+        "draft-cache-unquantised",
+        "head",
+        [*ALONE, *DRAFT, *Q8],
+        {},
+        [*ALONE, *DRAFT, *Q8, "-ctkd", "q8_0", "-ctvd", "q8_0"],
+    ),
+    ("draft-cache-unquantised", "head", [*ALONE, *NEXT, *Q8], {}, [*ALONE, *Q8]),
+    (
+        "slots-saved-with-draft",
+        "head",
+        [*ALONE, *DRAFT, "--slot-save-path", "/s"],
+        {},
+        [*ALONE, "--slot-save-path", "/s"],
+    ),
+    ("slots-saved-with-draft", "head", [*ALONE, *NEXT, *SAVED], {"next_tokens": 1}, [*ALONE, *NEXT]),
+    (
+        "slots-saved-with-window",
+        "head",
+        [*ALONE, *SAVED],
+        {"has_window": True},
+        [*ALONE, *SAVED, "--swa-full"],
+    ),
+    ("speculation-with-split", "head", [*RPC, *NEXT, "-ts", "1,1"], {}, [*RPC, *DRAFT, "-ts", "1,1"]),
+    ("rdma-on-infiniband", "head", RPC, {"environment": {"GGML_RDMA_DEV": "mlx5_0"}, "link_layer": "InfiniBand"}, RPC),
+    (
+        "rdma-on-infiniband",
+        "worker",
+        WORKER,
+        {"environment": {"GGML_RDMA_GID": "3"}, "link_layer": "InfiniBand"},
+        WORKER,
+    ),
 ]
 
 
@@ -195,7 +242,7 @@ def test_every_rule_has_an_example() -> None:
 
 def test_every_rule_is_complete() -> None:
     for rule in RULES:
-        assert rule.severity in ("error", "warning")
+        assert rule.severity in ("error", "warning", "information")
         assert all((rule.text, rule.otherwise, rule.instead, rule.source)), rule.id
         assert ("run" in rule.source) is not bool(rule.unshown), rule.id
         assert not rule.instead.endswith("."), rule.id
@@ -282,6 +329,39 @@ def test_accepted_rule_becomes_warning() -> None:
     assert [(finding.rule, finding.severity) for finding in found] == [("secret-in-arguments", "warning")]
     with pytest.raises(InvalidInputError, match="ids of the flag guard's rules among the accepted ones, found no-such"):
         flag_guard.inspect(subject, ["no-such"])
+
+
+def test_draft_of_older_release_needs_no_type() -> None:
+    assert look([*ALONE, "-md", "/d"], of=EngineBuild(OLD)) == []
+
+
+def test_cache_types_of_a_draft_are_checked() -> None:
+    words = [*ALONE, *DRAFT, "-ctkd", "q8_0"]
+    (found,) = look(words, of=EngineBuild(NEW, True, ("70",)))
+    assert (found.rule, found.found) == (
+        "unequal-cache-types",
+        "K cache q8_0 and V cache f16 of the draft with flash attention auto",
+    )
+    (found,) = look([*ALONE, *DRAFT, "-fa", "off", "-ctvd", "q8_0"], of=EngineBuild(NEW))
+    assert (found.rule, found.found) == (
+        "quantised-v-without-flash-attention",
+        "a V cache of the draft of q8_0 with flash attention off",
+    )
+    # Without a draft, its types change nothing.
+    assert look([*ALONE, "-ctkd", "q8_0"]) == []
+
+
+def test_information_stays_information_and_is_no_warning() -> None:
+    subject = Subject("head", CommandLine([*RPC, *NEXT, "-ts", "1,1"]), engine())
+    for accepted in ([], ["speculation-with-split"]):
+        found = flag_guard.inspect(subject, accepted)
+        assert [(finding.rule, finding.severity) for finding in found] == [("speculation-with-split", "information")]
+        assert flag_guard.require_clean(found, "llama-server") == []
+
+
+def test_rdma_over_ethernet_is_no_trap() -> None:
+    assert look(RPC, environment={"GGML_RDMA_GID": "3"}, link_layer="Ethernet") == []
+    assert look(RPC, environment={"GGML_RPC_NO_RDMA": "1"}, link_layer="InfiniBand") == []
 
 
 def test_finding_does_not_repeat_secret() -> None:
