@@ -48,6 +48,12 @@ options:
     description: Request slots that the head must have. V(0) skips the check.
     type: int
     default: 0
+  speculation:
+    description: >-
+      Whether every slot of the head must speculate. The engine serves without speculation if a draft does not fit, and
+      reports that in its log only. C(/slots) is asked after the completions, so it wakes no sleeping head.
+    type: bool
+    default: false
   reasoning:
     description: Whether the answer must have C(reasoning_content). Unset skips the check.
     type: bool
@@ -106,10 +112,12 @@ models:
   elements: str
   sample: [or1-behemoth-q8_0]
 slots:
-  description: Number of request slots, of busy ones, and the context of one in tokens. V(null) is unknown.
+  description:
+    - Number of request slots, of busy ones, the context of one in tokens, and whether all of them speculate. V(null) is
+      unknown.
   returned: success
   type: dict
-  sample: {total: 1, busy: 0, context: 4096}
+  sample: {total: 1, busy: 0, context: 4096, speculative: false}
 key_required:
   description: Whether a request without a key is rejected.
   returned: success
@@ -223,13 +231,15 @@ def prove(api: openai_api.Api, given: dict[str, Any]) -> dict[str, Any]:
         raise MismatchError(
             f"the model {given['model']}", ", ".join(ids), "see that no other server holds the same port"
         )
-    keys, slots = check_keys(api, given), api.slots()
-    api_readiness.check_slots(given["slots"], slots.total)
+    keys = check_keys(api, given)
     completion = api.chat(given["model"], given["prompt"], given["max_tokens"])
     streamed = api.chat_streamed(given["model"], given["prompt"], given["max_tokens"])
     for way, answer in (("in one piece", completion), ("as a stream", streamed)):
         if not answer.has_token:
             raise RemoteFailureError(f"at least one token {way}", "none", "look at journalctl -u llama-head")
+    slots = api.slots()
+    api_readiness.check_slots(given["slots"], slots.total)
+    api_readiness.check_speculation(given["speculation"], slots.speculative)
     api_readiness.check_reasoning(given["reasoning"], streamed.reasoning, streamed.text)
     return {
         **keys,
@@ -265,6 +275,7 @@ def main() -> None:
         model_bytes={"type": "int", "default": 0},
         load_mib_per_s={"type": "float", "default": 100},
         slots={"type": "int", "default": 0},
+        speculation={"type": "bool", "default": False},
         reasoning={"type": "bool"},
         request_timeout={"type": "int", "default": 120},
         prompt={"type": "str", "default": "Say hello."},

@@ -184,8 +184,9 @@ from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags i
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags import guard as flag_guard
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags import subject as flag_subject
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.rpc_protocol import parse_version
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.speculation import vocabulary
 from ansible_collections.herd.inference.plugins.module_utils.core.host import proc_net
-from ansible_collections.herd.inference.plugins.module_utils.core.models import gguf, vocabulary
+from ansible_collections.herd.inference.plugins.module_utils.core.models import gguf
 from ansible_collections.herd.inference.plugins.module_utils.core.models import metadata as model_metadata
 from ansible_collections.herd.inference.plugins.module_utils.herd_module import (
     ENGINE_OPTIONS,

@@ -8,6 +8,7 @@ Each function shows one rule of the flag guard. b7836 knows none of these flags,
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from tests.engine.flag_runs import Build, Run, get
@@ -86,9 +87,9 @@ def draft_over_rpc(build: Build) -> None:
     if build.is_new:
         run = build.head(*words, "--log-verbosity", "4")
         assert speculates(run)
-        # Model and draft have weights on both workers.
-        assert [run.log.count(f"RPC{number}[") > 0 for number in (0, 1)] == [True, True]
-        assert run.log.count("RPC0 model buffer size") + run.log.count("] model buffer size") >= 4
+        # The model's context has a buffer on each worker, and the draft's on one at least.
+        assert "devices=[default]" in run.log
+        assert len(re.findall(r"RPC\d\[[^]]*\] compute buffer size", run.log)) > 2, run.log
         assert build.guard(["--port", "1", *words]) == ["draft-over-rpc"]
         assert build.guard(["--port", "1", *words, "--spec-draft-device", "none"]) == []
 

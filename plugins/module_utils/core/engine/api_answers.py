@@ -24,11 +24,15 @@ _PROGRESS_FIELDS = ("id_task", "is_processing", "n_prompt_tokens_processed", "ne
 
 @dataclass(frozen=True)
 class SlotCounts:
-    """Request slots of an engine; context is the number of cells of one slot. None is unknown."""
+    """Request slots of an engine; context is the number of cells of one slot. None is unknown.
+
+    :param speculative: whether all slots speculate.
+    """
 
     total: int | None = None
     busy: int | None = None
     context: int | None = None
+    speculative: bool | None = None
 
 
 def health(status: int) -> str:
@@ -45,7 +49,9 @@ def slots(answer: Any) -> list[dict[str, Any]] | None:
 def slot_counts(listed: list[dict[str, Any]]) -> SlotCounts:
     """Count the slots."""
     busy = sum(bool(slot.get("is_processing")) for slot in listed)
-    return SlotCounts(len(listed), busy, next((int(slot["n_ctx"]) for slot in listed if "n_ctx" in slot), None))
+    context = next((int(slot["n_ctx"]) for slot in listed if "n_ctx" in slot), None)
+    told = [slot["speculative"] for slot in listed if isinstance(slot.get("speculative"), bool)]
+    return SlotCounts(len(listed), busy, context, all(told) if listed and len(told) == len(listed) else None)
 
 
 def slot_progress(listed: list[dict[str, Any]]) -> str:

@@ -133,6 +133,25 @@ def check_slots(wanted: int, total: int | None) -> None:
         )
 
 
+def check_speculation(wanted: bool, speculative: bool | None) -> None:
+    """Reject a head that is to speculate and does not.
+
+    The engine then serves as if nothing were wrong, and only its log says why.
+
+    :param speculative: whether all slots speculate, by C(/slots); None if it is unknown.
+    """
+    if not wanted or speculative:
+        return
+    raise MismatchError(
+        "a head that speculates (speculative in the answer of /slots)",
+        "speculation is silently off" if speculative is False else "an answer without it",
+        "look for the draft in journalctl -u llama-head: another vocabulary, or a draft that was not loaded; "
+        "or remove speculation from the settings"
+        if speculative is False
+        else "remove --no-slots from extra_arguments, or speculation from the settings",
+    )
+
+
 def check_reasoning(wanted: bool | None, reasoning: str, text: str) -> None:
     """Reject an answer with reasoning that is not wanted, or without reasoning that is. None skips the check."""
     if wanted is None or bool(reasoning) is wanted:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core.engine import api_readiness
+from ansible_collections.herd.inference.plugins.module_utils.core.engine import api_answers, api_readiness
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.api_readiness import (
     ApiProbe,
     ReadinessWait,
@@ -166,3 +166,35 @@ def test_reasoning_is_checked_against_setting(wanted: bool | None, reasoning: st
         return
     with pytest.raises(MismatchError, match=found):
         api_readiness.check_reasoning(wanted, reasoning, "hm, hello")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "speculative", "says"),
+    [
+        (False, False, ""),
+        (False, None, ""),
+        (True, True, ""),
+        (True, False, "found speculation is silently off: look for the draft in journalctl -u llama-head"),
+        (True, None, "found an answer without it: remove --no-slots"),
+    ],
+)
+def test_head_that_silently_does_not_speculate_is_rejected(wanted: bool, speculative: bool | None, says: str) -> None:
+    if not says:
+        api_readiness.check_speculation(wanted, speculative)
+        return
+    with pytest.raises(MismatchError, match=says):
+        api_readiness.check_speculation(wanted, speculative)
+
+
+@pytest.mark.parametrize(
+    ("listed", "speculative"),
+    [
+        ([{"speculative": True}, {"speculative": True}], True),
+        ([{"speculative": True}, {"speculative": False}], False),
+        ([{"speculative": True}, {}], None),
+        ([{"speculative": "yes"}], None),
+        ([], None),
+    ],
+)
+def test_slots_speculate_together(listed: list[dict[str, object]], speculative: bool | None) -> None:
+    assert api_answers.slot_counts(listed).speculative is speculative

@@ -134,6 +134,7 @@ GIVEN: dict[str, Any] = {
     "prompt": "hi",
     "max_tokens": 8,
     "slots": 2,
+    "speculation": False,
     "reasoning": None,
     "url": "http://127.0.0.1:9",
     "unit": "",
@@ -154,7 +155,7 @@ def test_answering_head_is_verified(url: str) -> None:
         "",
         False,
     )
-    assert proof["slots"] == {"total": 2, "busy": 1, "context": 2048}
+    assert proof["slots"] == {"total": 2, "busy": 1, "context": 2048, "speculative": False}
     assert (proof["wrong_key_refused"], proof["models"]) == (True, ["lab-llama"])
 
 

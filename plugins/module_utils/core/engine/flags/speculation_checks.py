@@ -70,13 +70,14 @@ def draft_over_rpc(subject: Subject) -> Iterator[Hit]:
 def draft_cache_unquantised(subject: Subject) -> Iterator[Hit]:
     if not _has_draft(subject) and "draft-mtp" not in _types(subject):
         return
-    for name in ("k", "v"):
-        kind = subject.line.value(f"--cache-type-{name}", "f16")
-        if kind not in _UNQUANTISED and not subject.line.has(f"--spec-draft-type-{name}"):
-            yield Hit(
-                f"--cache-type-{name} {kind} without --spec-draft-type-{name}",
-                f"set cache_type_{name} of speculation to {kind}, or to f16 on purpose",
-            )
+    quantised = [
+        f"--cache-type-{name}"
+        for name in ("k", "v")
+        if subject.line.value(f"--cache-type-{name}", "f16") not in _UNQUANTISED
+        and not subject.line.has(f"--spec-draft-type-{name}")
+    ]
+    if quantised:
+        yield Hit(f"{' and '.join(quantised)} quantised, without the flags of the draft's cache")
 
 
 def slots_saved_with_draft(subject: Subject) -> Iterator[Hit]:

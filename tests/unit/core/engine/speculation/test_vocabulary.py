@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core.models import gguf, vocabulary
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.speculation import vocabulary
+from ansible_collections.herd.inference.plugins.module_utils.core.models import gguf
 from ansible_collections.herd.inference.plugins.module_utils.ports.models import gguf_source
 from tests.models import gguf_writer
 

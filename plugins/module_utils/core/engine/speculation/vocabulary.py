@@ -8,7 +8,7 @@ The engine serves without speculation if they differ.
 
 from __future__ import annotations
 
-from .gguf import ArraySummary, Header
+from ...models.gguf import ArraySummary, Header
 
 #: The key of the tokens' texts, which a header keeps on request only.
 TOKENS = "tokenizer.ggml.tokens"
