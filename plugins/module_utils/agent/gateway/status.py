@@ -14,6 +14,7 @@ from ...core.gateway import api_errors
 from ...core.gateway.api_errors import ApiError
 from ...core.gateway.status import page as status_page
 from ...core.gateway.status import report as status_report
+from ...core.gateway.status import scrape
 from . import metrics
 from .exchange import Exchange
 from .limits import MemoryBudget
@@ -41,6 +42,7 @@ class Pages:
             "/health": self._health,
             "/v1/health": self._health,
             "/metrics": self._metrics_text,
+            scrape.PATH: self._targets,
             "/status": self._status_page,
             "/status.json": self._status_json,
             "/": self._first_page,
@@ -86,6 +88,11 @@ class Pages:
             return self._metrics.text(statuses, state.reports, state.published, self._memory.held)
 
         return 200, await self._body("/metrics", make), {"Content-Type": metrics.CONTENT_TYPE}
+
+    async def _targets(self, _exchange: Exchange, _tier: str) -> Page:
+        settings = self._state.settings
+        found = scrape.targets(settings.config.tiers, self._state.reports, settings.engine_hosts)
+        return 200, json.dumps(found).encode(), {**_JSON, "Cache-Control": "no-store"}
 
     async def _status(self) -> dict[str, Any]:
         state = self._state

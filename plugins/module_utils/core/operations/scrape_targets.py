@@ -15,11 +15,10 @@ from typing import Any
 
 from ..errors import NotFoundError
 from ..gateway import service_tiers
+from ..gateway.status import scrape
 from ..models import ids as model_ids
 
-AGENT, HEAD, ROUTER, GATEWAY, JOB = "herd_agent", "herd_head", "herd_router", "herd_gateway", "herd_job"
-#: The gateway's page with the engines of Slurm jobs.
-TARGETS_PATH = "/targets.json"
+AGENT, HEAD, GATEWAY = "herd_agent", "herd_head", "herd_gateway"
 _AGENT_PORT = 50061
 #: Kind of an engine by label C(job), its file of keys and its certificate, each as the fact and its default.
 _ENGINES = {
@@ -29,7 +28,7 @@ _ENGINES = {
         ("head_server_tls_certificate_file", "/etc/herd/head.crt"),
     ),
     service_tiers.ROUTER: (
-        ROUTER,
+        scrape.ROUTER,
         ("fast_router_api_key_file", "/etc/herd/router/api-keys"),
         ("fast_router_tls_certificate_file", "/etc/herd/router.crt"),
     ),
@@ -84,12 +83,10 @@ def _engine_targets(kind: str, host: str, facts: Mapping[str, Any]) -> list[dict
     if kind == service_tiers.HEAD:
         return [{"targets": [where], "labels": labels}]
     models = [model_ids.api_id(kind, facts["herd_models"][key]) for key in facts.get("fast_router_models") or {}]
-    return [{"targets": [where], "labels": {**labels, "model": model, **router_parameters(model)}} for model in models]
-
-
-def router_parameters(model: str) -> dict[str, str]:
-    """Return the labels from which Prometheus makes the query of a router's model."""
-    return {"__param_model": model, "__param_autoload": "false"}
+    return [
+        {"targets": [where], "labels": {**labels, "model": model, **scrape.router_parameters(model)}}
+        for model in models
+    ]
 
 
 def _engines(groups: Groups, hosts: Hosts) -> Iterator[dict[str, Any]]:
@@ -125,11 +122,11 @@ def _gateways(groups: Groups, hosts: Hosts) -> Iterator[dict[str, Any]]:
         if any(not service_tiers.is_service(tier) for tier in tiers):
             scheme = "https" if certificate else "http"
             yield {
-                "name": f"{JOB}_{host}",
+                "name": f"{scrape.JOB}_{host}",
                 "host": host,
                 "key_file": _fact(facts, _JOB_KEY),
                 "certificate_file": certificate,
-                "discovery": f"{scheme}://{where}{TARGETS_PATH}",
+                "discovery": f"{scheme}://{where}{scrape.PATH}",
                 "targets": [],
             }
 

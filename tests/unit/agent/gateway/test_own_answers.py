@@ -85,6 +85,17 @@ def test_own_pages_need_no_key(tmp_path: Path) -> None:
     serve(tmp_path, check)
 
 
+def test_engines_that_serve_are_listed_for_prometheus(tmp_path: Path) -> None:
+    async def check(made: Running) -> None:
+        async with made.get("/targets.json", key="") as response:
+            assert response.headers["Content-Type"] == "application/json"
+            (target,) = await response.json()
+        assert target["targets"] == [f"127.0.0.1:{made.engine.port}"]
+        assert target["labels"]["tier"] == "fast"
+
+    serve(tmp_path, check)
+
+
 def test_pages_are_kept_for_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made_at, real = list[str](), status_report.collect
 

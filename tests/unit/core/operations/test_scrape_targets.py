@@ -10,7 +10,11 @@ from typing import Any
 import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import NotFoundError
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway.status import scrape
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway.tiers import Tier
 from ansible_collections.herd.inference.plugins.module_utils.core.operations.scrape_targets import scrape_targets
+from ansible_collections.herd.inference.plugins.module_utils.core.slurm.endpoint_registry import Endpoint
+from ansible_collections.herd.inference.plugins.module_utils.core.slurm.tier_status import TierReport
 
 MODELS = {"big": {"name": "OR1", "file": "big.gguf"}, "small": {"name": "S", "file": "a/small-00001-of-00002.gguf"}}
 GROUPS = {
@@ -101,3 +105,31 @@ def test_engines_of_slurm_jobs_are_listed_by_the_gateway(tls: bool, scheme: str)
 
 def test_inventory_without_services_has_no_targets() -> None:
     assert scrape_targets({}, {}) == {"agents": [], "services": []}
+
+
+def endpoint(tier: str, address: str, state: str = "ready", models: tuple[str, ...] = ("m",)) -> Endpoint:
+    return Endpoint(tier, "7", "vasp-01", address, 8081, models, state, 100, 4096, 2, "r", 1.0, 2.0)
+
+
+def test_gateway_lists_the_engines_that_serve() -> None:
+    tiers = {"reasoning": Tier("reasoning"), "fast": Tier("fast", rewrites=True)}
+    reports = {
+        "reasoning": TierReport(
+            True,
+            "ready",
+            endpoints=(
+                endpoint("reasoning", "10.0.0.41"),
+                endpoint("reasoning", "10.0.0.42", "loading"),
+                endpoint("reasoning", "192.0.2.9"),
+            ),
+        ),
+        "fast": TierReport(True, "ready", endpoints=(endpoint("fast", "10.0.0.43", models=("a", "b")),)),
+        "other": TierReport(True, "ready", endpoints=(endpoint("other", "10.0.0.41"),)),
+    }
+    found = scrape.targets(tiers, reports, {"10.0.0.41", "10.0.0.42", "10.0.0.43"})
+    assert found[0] == {
+        "targets": ["10.0.0.41:8081"],
+        "labels": {"job": "herd_job", "host": "vasp-01", "tier": "reasoning"},
+    }
+    assert [one["labels"]["__param_model"] for one in found[1:]] == ["a", "b"]
+    assert {one["labels"]["job"] for one in found[1:]} == {"herd_router"}
