@@ -12,6 +12,7 @@ version_added: 0.1.0
 description:
   - Stops and removes each unit with the collection's mark, its nftables tables and firewalld rules, its nginx site, the
     releases, configuration and keys, herdctl, caches, and the accounts with their groups.
+  - Restarts Prometheus and Alertmanager, which then run with the distribution's configuration.
   - With Slurm, stops the tier manager, then cancels their jobs.
   - Keeps models, unless O(models) names their files, and makes root their owner. Keeps packages, compilers and the
     journal.

@@ -33,6 +33,7 @@ PLACES = (
     "etc/sysctl.d/*",
     "etc/udev/rules.d/*",
     "etc/logrotate.d/*",
+    "etc/grafana/provisioning/dashboards/*",
 )
 #: Seconds within which cancelled jobs must end, with Slurm's epilog.
 JOBS_END_S = 300.0
@@ -103,6 +104,13 @@ def _remove_unit(path: Path) -> None:
     commands.run(["systemctl", "reset-failed", units])
 
 
+def _remove_drop_in(path: Path) -> None:
+    """Remove a drop-in of another program's unit, which then runs with its own configuration."""
+    files.remove(path)
+    systemd.reload()
+    commands.run(["systemctl", "try-restart", path.parent.name.removesuffix(".d")])
+
+
 def written_files(is_ours: Callable[[str], bool], *more: Path) -> Iterator[Leftover]:
     """Find units and files with the collection's mark. Units come first, those that start others before the rest."""
     found = [*(path for pattern in PLACES for path in Path("/").glob(pattern)), *more]
@@ -116,7 +124,8 @@ def written_files(is_ours: Callable[[str], bool], *more: Path) -> Iterator[Lefto
         if is_unit[path]:
             yield Leftover("unit", path.name, partial(_remove_unit, path))
         else:
-            yield Leftover("file", str(path), partial(files.remove, path))
+            is_drop_in = path.parent.parent == systemd.UNIT_DIRECTORY
+            yield Leftover("file", str(path), partial(_remove_drop_in if is_drop_in else files.remove, path))
 
 
 def beginning(path: Path) -> str:

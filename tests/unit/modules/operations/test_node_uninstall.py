@@ -213,6 +213,22 @@ def test_removal_does_not_wait_for_the_gateways_responses(
 CONF = "# Written by Ansible (herd.inference, role gateway). Changes made here are lost.\n"
 
 
+def test_unit_of_another_program_runs_without_the_removed_drop_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(systemd, "UNIT_DIRECTORY", tmp_path)
+    monkeypatch.setattr(commands, "run", lambda words: told.append(" ".join(words)))
+    monkeypatch.setattr(systemd, "reload", lambda: told.append("reload"))
+    drop_in = tmp_path / "prometheus.service.d" / "herd.conf"
+    fill(tmp_path, {"prometheus.service.d/herd.conf": "# herd.inference, role monitoring\n"})
+    found = [rest for rest in rests.written_files(uninstall_rules.is_ours, drop_in) if rest.name == str(drop_in)]
+    assert [rest.kind for rest in found] == ["file"]
+    found[0].remove()
+    assert not drop_in.exists()
+    assert told == ["reload", "systemctl try-restart prometheus.service"]
+
+
 @pytest.fixture
 def nginx_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """nginx's folder, of an nginx that does not run."""
