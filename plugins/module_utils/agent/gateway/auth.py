@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import hmac
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from ...core.gateway import user_keys
@@ -29,6 +30,16 @@ def shown_keys(headers: CIMultiDictProxy[str]) -> Iterator[str]:
             yield key.strip()
     for name in ("x-api-key", "api-key"):
         yield from filter(None, headers.getall(name, ()))
+
+
+def check_engine_key(headers: CIMultiDictProxy[str], keys: Iterable[str]) -> None:
+    """Check that a request shows the key of an engine, which only the gateway and Prometheus have.
+
+    :raises ApiError: if it does not.
+    """
+    shown = [key.encode(errors="surrogateescape") for _number, key in zip(range(MOST_KEYS), shown_keys(headers))]
+    if not any(hmac.compare_digest(one, key.encode()) for one in shown for key in keys if key):
+        raise ApiError(401, "This page needs the key of an engine.", "invalid_api_key", _CHALLENGE)
 
 
 def authenticate(headers: CIMultiDictProxy[str], keys: UserKeys | None, retry_after: int) -> UserKey:

@@ -238,6 +238,10 @@ class GatewayState:
         path = self.settings.engine_keys.get(self._tier_of.get(endpoint, ""))
         return self._key_files[path].value if path is not None else ""
 
+    def all_engine_keys(self) -> list[str]:
+        """Return the keys of all engines."""
+        return [file.value for file in self._key_files.values()]
+
     def slots_of(self, endpoint: str) -> int:
         """Return the slots of an engine; 0 if they are unknown."""
         for report in self.reports.values():

@@ -1,7 +1,10 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The gateway's own pages: health, metrics and status. They are open to everybody, and name no user and no key."""
+"""The gateway's own pages: health, metrics and status. They are open to everybody, and name no user and no key.
+
+The list of engines for Prometheus has their addresses, so it needs the engines' key.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from ...core.gateway.status import page as status_page
 from ...core.gateway.status import report as status_report
 from ...core.gateway.status import scrape
 from . import metrics
+from .auth import check_engine_key
 from .exchange import Exchange
 from .limits import MemoryBudget
 from .metrics import GatewayMetrics
@@ -89,7 +93,8 @@ class Pages:
 
         return 200, await self._body("/metrics", make), {"Content-Type": metrics.CONTENT_TYPE}
 
-    async def _targets(self, _exchange: Exchange, _tier: str) -> Page:
+    async def _targets(self, exchange: Exchange, _tier: str) -> Page:
+        check_engine_key(exchange.request.headers, self._state.all_engine_keys())
         settings = self._state.settings
         found = scrape.targets(settings.config.tiers, self._state.reports, settings.engine_hosts)
         return 200, json.dumps(found).encode(), {**_JSON, "Cache-Control": "no-store"}

@@ -14,7 +14,7 @@ import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.agent.gateway import status as status_pages
 from ansible_collections.herd.inference.plugins.module_utils.core.gateway.status import report as status_report
-from tests.unit.agent.gateway.running_gateway import Running, answer, code, serve, settings_data, whole
+from tests.unit.agent.gateway.running_gateway import KEY, Running, answer, code, serve, settings_data, whole
 
 MODELS = {
     "models": [{"model": "small", "capabilities": ["completion", "multimodal"]}],
@@ -85,9 +85,12 @@ def test_own_pages_need_no_key(tmp_path: Path) -> None:
     serve(tmp_path, check)
 
 
-def test_engines_that_serve_are_listed_for_prometheus(tmp_path: Path) -> None:
+def test_engines_that_serve_are_listed_for_prometheus_alone(tmp_path: Path) -> None:
     async def check(made: Running) -> None:
-        async with made.get("/targets.json", key="") as response:
+        for key in ("", KEY, "wrong", "schlüssel"):
+            async with made.get("/targets.json", key=key) as response:
+                assert response.status == 401
+        async with made.get("/targets.json", key="engine-key") as response:
             assert response.headers["Content-Type"] == "application/json"
             (target,) = await response.json()
         assert target["targets"] == [f"127.0.0.1:{made.engine.port}"]
