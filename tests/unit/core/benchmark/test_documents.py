@@ -61,7 +61,8 @@ def test_document_is_valid_by_its_schema() -> None:
 
 def test_schema_refuses_what_is_no_result() -> None:
     validator = jsonschema.Draft202012Validator(document.schema())
-    for change in ({"format": "2"}, {"latency_ms": "fast"}, {"cases": {}}, {"extra": 1}):
+    changes: list[dict[str, Any]] = [{"format": "2"}, {"latency_ms": "fast"}, {"cases": {}}, {"extra": 1}]
+    for change in changes:
         assert list(validator.iter_errors({**made(12.0), **change})), change
 
 

@@ -127,7 +127,7 @@ def test_missing_kind_is_named(wanted: str, message: str) -> None:
 
 def test_conditions_have_the_gpus_of_each_host() -> None:
     gpu = {"name": "Tesla V100S-PCIE-32GB", "temperature_c": 66, "processes": [{"pid": 1}]}
-    results = [
+    results: list[dict[str, Any]] = [
         {"item": "a", "driver": "535.183.01", "gpus": [gpu]},
         {"item": "b", "gpus": []},
         {"item": "c", "msg": "x"},

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.benchmark import settings
-from ansible_collections.herd.inference.plugins.module_utils.core.benchmark.requests import measurement
+from ansible_collections.herd.inference.plugins.module_utils.core.benchmark.requests import measurement, prompts
 from ansible_collections.herd.inference.plugins.module_utils.core.benchmark.requests.request_timing import RequestTiming
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import RemoteFailureError
 
@@ -67,7 +67,7 @@ def test_warm_up_is_sent_and_not_counted() -> None:
 def test_latency_is_taken_off_the_prompt_rate() -> None:
     found = measure(Endpoint())
     assert found.latency_ms == 20
-    words = len(measurement.prompts.fixed("short", "any").split())
+    words = len(prompts.fixed("short", "any").split())
     rate = found.results[0].summaries["prompt_tokens_per_second"].mean
     assert rate == pytest.approx(2 * words / 0.48)
 
