@@ -13,6 +13,7 @@ import pytest
 
 from tests.gateway.environments import python_of
 from tests.scenarios.slurm import CONTROLLER
+from tests.scenarios.testing import wait_for
 from tests.scenarios.vllm import CLIENT, HERDCTL, MODEL, NODES, USER, WORK, VllmLab
 
 #: Folders of temporary files, of the mail and of Slurm, and the user's home.
@@ -90,7 +91,8 @@ def test_changed_configuration_replaces_the_job(lab: VllmLab, ready: dict[str, A
         assert answer["changed"]
         assert str(answer["job_id"]) != ready["job_id"]
         assert lab.chat_with(lab.wait_job(after=ready["started"])).status == 200
-        assert [job for job, _state, _reason in lab.queue()] == [str(answer["job_id"])]
+        # The former job finishes its requests, then ends for good: Slurm does not requeue it.
+        wait_for("the former job's end", lambda: [job for job, _, _ in lab.queue()] == [str(answer["job_id"])])
     finally:
         lab.user(f"sed -i 's/max_num_seqs: 2/max_num_seqs: 4/' {WORK}/config.yaml")
         assert path.read_text(encoding="utf-8") == before
