@@ -38,6 +38,7 @@ COMMANDS = {
     "key": ("commands.gateway_keys", "make, list and revoke users' keys of the gateway"),
     "usage": ("commands.usage", "show the requests and tokens of the gateway's users (on the gateway's host)"),
     "tiers": ("commands.tiers", "show the tiers, and stop or start those that run as Slurm jobs (on the controller)"),
+    "samples": ("commands.record_samples", "record the use of this node's GPUs and fabric for a while"),
     "rpc-cache": ("services.prune_rpc_cache", "show, prune or check the cache of this node's worker"),
     "idle": ("services.connection_queue", "wait, while connections queue, until no request runs (on the head)"),
     "agent": ("supervisor.daemon", "supervise this node and its group (herd-agent.service)"),
