@@ -15,6 +15,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.benchmark impo
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags import attention_kernels, memory_flags
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags.rules import RULES
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags.subject import Rule
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.speculation import speedup
 from ansible_collections.herd.inference.plugins.module_utils.core.vllm import config_keys
 from ansible_collections.herd.inference.plugins.module_utils.core.vllm.config_document import schema
 from tools import reference_metrics, reference_vllm_models
@@ -92,6 +93,12 @@ OTHER_TESTS = {
 }
 KEYS_BEGIN = "<!-- make reference writes these rows from plugins/module_utils/core/vllm/config_keys.py -->\n"
 KEYS_END = "<!-- end of the rows -->\n"
+SPEEDUP_BEGIN = (
+    "<!-- make reference writes these rows from plugins/module_utils/core/engine/speculation/speedup.py -->\n"
+)
+SPEEDUP_END = "<!-- end of the rows -->\n"
+#: Tokens of a proposal, acceptance in percent, and the draft's time as a part of the model's, in the table.
+SPEEDUP_TOKENS, SPEEDUP_PERCENT, SPEEDUP_DRAFT = (1, 2, 3, 4, 6, 8), (0, 30, 50, 70, 80, 90, 100), 0.05
 METRICS_BEGIN = "<!-- make reference writes these rows from plugins/module_utils/core/benchmark/definitions.py -->\n"
 
 
@@ -239,6 +246,18 @@ def benchmark_schema() -> str:
     return json.dumps(document.schema(), indent=2, ensure_ascii=False) + "\n"
 
 
+def speculation() -> str:
+    """Return the page of speculation, with the rows of the speed-up between its two marks."""
+    before, begin, rest = (REFERENCE / "speculation.md").read_text(encoding="utf-8").partition(SPEEDUP_BEGIN)
+    _rows, end, after = rest.partition(SPEEDUP_END)
+    heads = ["acceptance", *(f"n_max {tokens}" for tokens in SPEEDUP_TOKENS)]
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for percent in SPEEDUP_PERCENT:
+        found = [speedup.speedup(percent / 100, tokens, SPEEDUP_DRAFT) for tokens in SPEEDUP_TOKENS]
+        lines.append("| " + " | ".join([f"{percent} %", *(f"{each:.2f}" for each in found)]) + " |")
+    return before + begin + "\n" + "\n".join(lines) + "\n" + end + after
+
+
 PAGES = {
     "attention-kernels.md": attention,
     "benchmark.md": benchmark,
@@ -246,6 +265,7 @@ PAGES = {
     "flag-guard.md": flag_guard,
     "metrics.md": reference_metrics.page,
     "modules.md": modules,
+    "speculation.md": speculation,
     "vllm.md": vllm,
     "vllm-config.schema.json": vllm_schema,
     "vllm-models.md": reference_vllm_models.page,
