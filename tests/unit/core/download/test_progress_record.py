@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import pytest
@@ -102,3 +103,25 @@ LINE = progress_record.progress_line(PARTS, Extents([(60, 90)]), "boot")
 def test_progress_record_is_valid_as_long_as_the_machine_runs(line: bytes, boot: str, counts: bool) -> None:
     record = progress_record.new_journal(PARTS, Extents([(0, 60)]))
     assert list(progress_record.kept(TWO, record, line, boot, 200)) == [(0, 90 if counts else 60)]
+
+
+def signed(body: bytes) -> bytes:
+    return hashlib.sha256(body).hexdigest()[:16].encode() + b" " + body + b"\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "size"),
+    [
+        (LINE, 30),
+        (progress_record.progress_line(PARTS, Extents([(0, 10), (60, 90)]), "another boot"), 40),
+        (LINE.replace(b"90", b"95"), None),
+        (b"", None),
+        (signed(b"[]"), None),
+        (signed(b"{}"), None),
+        (signed(b'{"written": [[1]]}'), None),
+        (signed(b'{"written": [["a", "b"]]}'), None),
+        (signed(b"[" * 100_000), None),
+    ],
+)
+def test_bytes_of_a_progress_record(line: bytes, size: int | None) -> None:
+    assert progress_record.written_bytes(line) == size
