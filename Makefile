@@ -9,7 +9,7 @@ BIN := .venv/bin
 CHECKS := lint+compat unit sanity+browser-test lab-test+monitoring-test gateway-test scenario-cluster scenario-el8_build \
 	scenario-bad_input+scenario-model_parts scenario-operations scenario-static_gateway
 SLOW_CHECKS := $(addprefix scenario-,cuda_build cluster_debian13 firewalld chaos exposed runbooks slurm_tiers slurm_preemption router vllm_two_nodes) \
-	$(addprefix slow-,both_releases busy fetch_killed gguf_fuzz job_runs killed_playbook upgrade vllm_ranks vllm_rules) engine-test
+	$(addprefix slow-,both_releases busy fetch_killed gguf_fuzz job_runs killed_playbook upgrade usage vllm_ranks vllm_rules) engine-test
 GATEWAY_HALF := tests/gateway/hostile_engine/ tests/gateway/engines/ tests/gateway/clients/
 RUN_CHECKS = PYTHONPATH=collections $(BIN)/python -m tools.run_checks
 
@@ -67,6 +67,10 @@ scenario-vllm_two_nodes: setup
 	@tools/vllm-ready >/dev/null
 	@.venv/bin/python -m tests.gateway.environments clients >/dev/null
 	@tools/scenario vllm_two_nodes
+
+slow-usage: setup
+	@tools/gateway-ready
+	@$(BIN)/python -m pytest -v tests/slow/test_usage.py
 
 slow-%: setup
 	@$(BIN)/python -m pytest -v tests/slow/test_$*.py

@@ -31,6 +31,7 @@ from .settings import GatewaySettings
 from .state import GatewayState
 from .status import Pages, check_method
 from .upstream import PASSED_HEADERS, ConnectFailedError, EngineClient, UpstreamFailedError
+from .usage import page as usage_page
 from .usage.recorder import UsageRecorder
 
 with suppress(ImportError):
@@ -98,7 +99,9 @@ class Gateway:
         if exchange.key and exchange.tier:
             hour = counts.hour_of(time.time())
             row = UsageKey(hour, exchange.key, exchange.user, exchange.project, exchange.model, exchange.tier)
-            self.usage.add(row, counts.usage_of(_ended(exchange)))
+            used = counts.usage_of(_ended(exchange))
+            self.usage.add(row, used)
+            self.metrics.add_usage(exchange.project, used)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request, and account for it however it ends."""
@@ -144,13 +147,18 @@ class Gateway:
         if await self._pages.respond(exchange, place.path, place.tier):
             return
         is_list = place.path in ("/v1/models", "/models") or place.path.startswith(("/v1/models/", "/models/"))
-        if place.path not in api_paths.ENGINE_PATHS and not is_list:
+        is_read = is_list or place.path == usage_page.PATH
+        if place.path not in api_paths.ENGINE_PATHS and not is_read:
             raise router.nothing_at(exchange.path, exchange.entry_tier)
-        check_method(request.method, place.path, ("GET", "HEAD") if is_list else ("POST",))
+        check_method(request.method, place.path, ("GET", "HEAD") if is_read else ("POST",))
         key = authenticate(request.headers, self.state.keys, self.settings.config.retry_after)
         exchange.key, exchange.user, exchange.project = key.id, key.user, key.project
-        async with self._limiter.admit(key, self.settings.config.limits[key.limits]) as admission:
+        limits = self.settings.config.limits[key.limits]
+        async with self._limiter.admit(key, limits) as admission:
             exchange.headers.update(admission.headers())
+            if place.path == usage_page.PATH:
+                await usage_page.respond(exchange, self.usage, key, limits, self.settings.config.retry_after)
+                return
             if is_list:
                 await self._models.respond(exchange, place.path, key)
                 return

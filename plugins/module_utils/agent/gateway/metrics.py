@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The gateway's counters, for Prometheus and for the status page. They name no user."""
+"""The gateway's counters, for Prometheus and for the status page. They name projects, but no user."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ...core.gateway.event_stream import Tokens
 from ...core.gateway.quantile import quantile
 from ...core.gateway.status.history import TierHistory
 from ...core.gateway.tiers import TierStatus
+from ...core.gateway.usage.counts import Usage
 from ...core.slurm.tier_status import LOADING, STATES, StatusReport, TierReport
 from .exchange import Exchange
 
@@ -25,6 +26,9 @@ with suppress(ImportError):
 
 TTFT_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 180.0, 600.0)
 DURATION_S = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
+#: Projects that are counted by name, and the names for further ones and for keys without one.
+MOST_PROJECTS = 100
+OTHER_PROJECTS, NO_PROJECT = "(other)", "(none)"
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -67,6 +71,16 @@ class GatewayMetrics:
         self._refused = self._counter(
             "herd_gateway_refused", "Requests refused before any tier was asked, by code.", "code"
         )
+        self._project_requests = self._counter(
+            "herd_gateway_project_requests", "Requests to a tier, by the project of their key.", "project"
+        )
+        self._project_tokens = self._counter(
+            "herd_gateway_project_tokens",
+            "Tokens by project, as usage counts them.",
+            "project",
+            "kind",
+        )
+        self._projects: set[str] = set()
         self._ttft = self._histogram("herd_gateway_ttft_seconds", "Time to the first token of a stream.", TTFT_S)
         self._duration = self._histogram("herd_gateway_duration_seconds", "Time of a whole request.", DURATION_S)
         self._running = dict.fromkeys(self._tiers, 0)
@@ -120,6 +134,18 @@ class GatewayMetrics:
         self._add_tokens(tier, tokens)
         written_s = min(tokens.written_s or 0.0, exchange.seconds)
         self._history[tier].add(time.monotonic(), tokens.completion or 0, written_s, exchange.ttft)
+
+    def add_usage(self, project: str, usage: Usage) -> None:
+        """Count what a request to a tier used for its project. The number of names is bounded."""
+        name = project or NO_PROJECT
+        if len(self._projects) < MOST_PROJECTS:
+            self._projects.add(name)
+        elif name not in self._projects:
+            name = OTHER_PROJECTS
+        self._project_requests.labels(name).inc(usage.requests)
+        tokens = {"prompt": usage.prompt_tokens, "completion": usage.completion_tokens}
+        for kind, count in {**tokens, "estimated": usage.estimated_tokens}.items():
+            self._project_tokens.labels(name, kind).inc(count)
 
     def _add_tokens(self, tier: str, tokens: Tokens) -> None:
         self._tokens.labels(tier, "prompt").inc(tokens.prompt or 0)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.agent.common import usage_database
+from ansible_collections.herd.inference.plugins.module_utils.agent.gateway import metrics
 from ansible_collections.herd.inference.plugins.module_utils.agent.gateway.usage import recorder
 from ansible_collections.herd.inference.plugins.module_utils.agent.gateway.usage.recorder import UsageRecorder
 from ansible_collections.herd.inference.plugins.module_utils.core.gateway.usage import counts
@@ -143,3 +144,54 @@ def test_a_stream_that_its_client_leaves_counts_what_came(tmp_path: Path) -> Non
     found = stored(tmp_path / "usage.sqlite3")["ann"]
     assert (found.requests, found.cut, found.prompt_tokens, found.completion_tokens) == (1, 1, 0, 5)
     assert found.estimated_tokens > 0
+
+
+def test_a_keys_bearer_sees_that_keys_usage_and_budget(tmp_path: Path) -> None:
+    async def check(made: Running) -> None:
+        assert await code(made.post()) == (200, "None")
+        assert await code(made.post(key=running_gateway.OTHER_KEY)) == (200, "None")
+        async with made.get("/usage") as response:
+            assert (response.status, response.headers["Cache-Control"]) == (200, "no-store")
+            found = await response.json()
+        assert (found["key"], found["user"], found["project"]) == ("ann", "ann-smith", "weather")
+        assert found["total"]["tokens"] == found["days"][0]["tokens"] == found["models"][0]["tokens"] == 10
+        assert (found["budget"]["allowed"], found["budget"]["remaining"]) == (5000, 4990)
+        assert await code(made.get("/usage", key="")) == (401, "invalid_api_key")
+        assert await code(made.get("/usage", key="herd-unknown")) == (401, "invalid_api_key")
+        assert await code(made.post(path="/usage")) == (405, "method_not_allowed")
+
+    users = {"ann": {"project": "weather", "user": "ann-smith"}}
+    limits = {"default": {"requests_per_minute": 0, "burst": 1, "concurrency": 0, "tokens_per_month": 5000}}
+    serve(tmp_path, check, users=users, limits=limits)
+
+
+def test_usage_that_cannot_be_read_is_an_error_of_the_gateway(tmp_path: Path) -> None:
+    (tmp_path / "usage.sqlite3").write_text("no database, but longer than the header of one" * 4, encoding="utf-8")
+
+    async def check(made: Running) -> None:
+        assert await code(made.post()) == (200, "None")
+        assert await code(made.get("/usage")) == (503, "gateway_unavailable")
+
+    serve(tmp_path, check)
+
+
+def test_metrics_count_by_project_and_bound_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "MOST_PROJECTS", 1)
+    name = "herd_gateway_project_tokens_total"
+
+    async def check(made: Running) -> None:
+        for key in (running_gateway.KEY, running_gateway.OTHER_KEY, running_gateway.KEY):
+            assert await code(made.post(key=key)) == (200, "None")
+        found = {labels: value for labels, value in (await made.metrics()).items() if "_project_" in labels}
+        assert found == {
+            'herd_gateway_project_requests_total{project="weather"}': 2,
+            'herd_gateway_project_requests_total{project="(other)"}': 1,
+            f'{name}{{kind="prompt",project="weather"}}': 14,
+            f'{name}{{kind="completion",project="weather"}}': 6,
+            f'{name}{{kind="estimated",project="weather"}}': 0,
+            f'{name}{{kind="prompt",project="(other)"}}': 7,
+            f'{name}{{kind="completion",project="(other)"}}': 3,
+            f'{name}{{kind="estimated",project="(other)"}}': 0,
+        }
+
+    serve(tmp_path, check, users={"ann": {"project": "weather"}, "bob": {"project": "other"}})
