@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from . import definitions
+from .nodes import node_samples
 from .requests.measurement import Measurement
 from .results import CaseResult, repeated
 from .summaries import MeanInterval
@@ -75,7 +76,7 @@ def document(
     :param limits: the targets, by name.
     """
     parts = {name: found[name] for name in ("started", "endpoint", "complete", "latency_ms", "cases")}
-    rows = verdicts(parts["cases"], {}, limits)
+    rows = verdicts(parts["cases"], node_samples.target_values(nodes), limits)
     return {"format": FORMAT, **parts, "conditions": dict(conditions), "nodes": dict(nodes), "verdicts": rows}
 
 
@@ -141,7 +142,7 @@ def schema() -> dict[str, Any]:
                 "latency_ms": number,
                 "cases": {"type": "array", "items": case},
                 "conditions": {"type": "object"},
-                "nodes": {"type": "object", "additionalProperties": {"type": "object"}},
+                "nodes": {"type": "object", "additionalProperties": dict(node_samples.SCHEMA)},
                 "verdicts": {"type": "array", "items": verdict},
             }
         ),

@@ -26,7 +26,7 @@ def _worst(cases: Sequence[Mapping[str, Any]], metric: str, factor: float, is_mo
 
 
 def verdicts(
-    cases: Sequence[Mapping[str, Any]], nodes: Mapping[str, float], limits: Mapping[str, Target]
+    cases: Sequence[Mapping[str, Any]], nodes: Mapping[str, float | None], limits: Mapping[str, Target]
 ) -> list[dict[str, Any]]:
     """Return a row for each target: C(metric), C(case), C(value), C(unit), C(level), and the limits.
 

@@ -17,12 +17,18 @@ from ansible_collections.herd.inference.plugins.module_utils.core.benchmark impo
     tables,
     targets,
 )
+from ansible_collections.herd.inference.plugins.module_utils.core.benchmark.nodes import node_samples
 from ansible_collections.herd.inference.plugins.module_utils.core.benchmark.requests import measurement
 from ansible_collections.herd.inference.plugins.module_utils.core.benchmark.requests.request_timing import RequestTiming
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
 
 CASE = cases.Case("short", 0, 0, 1, 100)
 OTHER = cases.Case("code", 0, 0, 1, 100)
+#: A node with one GPU in full use and no counters of its fabric.
+GPU = {"index": 0, "name": "Tesla V100S", "utilisation_percent": 90, "used_mib": 26000}
+HEADER = node_samples.header_line(node_samples.Header(1.0))
+SAMPLES = "\n".join(json.dumps({"time_s": 1e9 + second, "elapsed_s": second, "gpus": [GPU]}) for second in (0, 1, 2))
+SUMMARY = node_samples.summarise(node_samples.parse(f"{HEADER}\n{SAMPLES}\n"))
 
 
 def request(tokens_per_second: float) -> RequestTiming:
@@ -40,7 +46,7 @@ def written(*found: results.CaseResult, is_complete: bool = True, **conditions: 
     measured = document.measured(
         "2026-11-30T10:00:00Z", endpoint, measurement.Measurement(12.5, list(found), is_complete)
     )
-    return document.document(measured, conditions, {"vllm-node1": {"gpus": []}}, targets.DEFAULTS)
+    return document.document(measured, conditions, {"vllm-node1": SUMMARY}, targets.DEFAULTS)
 
 
 def made(*rates: float, case: cases.Case = CASE, **conditions: Any) -> dict[str, Any]:
@@ -57,6 +63,13 @@ def test_document_is_valid_by_its_schema() -> None:
     for rates in ((12.0,), (12.0, 12.5, 11.8)):
         # Strict JSON: no NaN and no Infinity.
         validator.validate(json.loads(json.dumps(made(*rates), allow_nan=False)))
+
+
+def test_values_of_the_nodes_are_judged() -> None:
+    found = {row["metric"]: (row["level"], row["value"]) for row in made(12.0)["verdicts"]}
+    assert found["gpu_utilization_percent"] == ("target", 90)
+    assert found["gpu_memory_gb"] == ("target", pytest.approx(27.263, abs=0.001))
+    assert found["network_gbps"] == ("unknown", None)
 
 
 def test_schema_refuses_what_is_no_result() -> None:
