@@ -84,7 +84,7 @@ def computes(found: PlacementPlan) -> list[int]:
 def test_draft_on_a_worker_equals_the_measured_bytes(cache_type: str, cache: int) -> None:
     found = plan("t12", draft(device="RPC0", cache_type_k=cache_type, cache_type_v=cache_type))
     assert further(found) == [D2_WEIGHTS + cache + D2_COMPUTE, 0]
-    assert round(D2_WEIGHTS / MIB, 2), round(D2_COMPUTE / MIB, 2) == (18.63, 10.01)
+    assert [round(size / MIB, 2) for size in (D2_WEIGHTS, D2_CACHE, D2_COMPUTE)] == [18.63, 4.0, 10.01]
     assert computes(found) == [48799744, 48799872]
 
 
