@@ -37,7 +37,7 @@ lint: setup ## ruff, mypy, yamllint, ansible-lint, changelog
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy --package ansible_collections.herd.inference.plugins
-	@$(BIN)/mypy tests/unit tests/lab tests/models tests/scenarios tests/slow bench tools/bootstrap_pip.py tools/wheel_locks.py tools/reference.py tools/reference_vllm_models.py tools/engine_architectures.py tools/run_checks.py tools/dashboards.py tools/dashboard_panels.py tests/monitoring tests/engine tests/gateway tests/browser tests/vllm
+	@$(BIN)/mypy tests/unit tests/lab tests/models tests/scenarios tests/slow bench tools/bootstrap_pip.py tools/wheel_locks.py tools/reference.py tools/reference_metrics.py tools/reference_vllm_models.py tools/engine_architectures.py tools/run_checks.py tools/dashboards.py tools/dashboard_panels.py tests/monitoring tests/engine tests/gateway tests/browser tests/vllm
 	@$(BIN)/yamllint --strict .
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline --strict
 	@$(BIN)/antsibull-changelog lint
