@@ -14,6 +14,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from http.client import HTTPException
 from typing import Any
 
@@ -118,7 +119,7 @@ def check_usage_adds_up(made: Gateway, client: Client, count: int) -> None:
                 for each in asked:
                     each.result(120)
             done += len(numbers)
-            wait_for(lambda done=done: is_counted(done), "the usage of every request", 60)
+            wait_for(partial(is_counted, done), "the usage of every request", 60)
             if part == 2:
                 killed = made.processes.pop("gateway")
                 killed.kill()
