@@ -9,7 +9,8 @@ import json
 from typing import Any
 
 from tests.scenarios.kept_tiers import CLIENT, TOKENS, Kept
-from tests.scenarios.slurm import TESTER, Answer
+from tests.scenarios.slurm import TESTER
+from tests.scenarios.streams import Answer
 from tests.scenarios.testing import ETHERNET, HEAD
 
 GATEWAY_HOST, ROUTER = HEAD, "vllm-node3"

@@ -10,10 +10,13 @@ import os
 import shlex
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.scenarios.streams import Answer, RunningStream, answer, running_stream
 
 CONTROLLER = "slurm-ctl"
 NODES = ("vasp-01", "vasp-02", "vasp-03")
@@ -37,19 +40,6 @@ class Ran:
     err: str
 
 
-@dataclass(frozen=True)
-class Answer:
-    """The response of an engine or the gateway; status 0 is a connection that failed or ended."""
-
-    status: int
-    text: str
-    is_whole: bool
-    rc: int = 0
-
-    def json(self) -> Any:
-        return json.loads(self.text)
-
-
 def until(what: str, is_so: Callable[[], Any], seconds: float, every: float = 0.3) -> Any:
     """Wait until a function returns a true value, and return the value."""
     limit = time.monotonic() + seconds
@@ -60,6 +50,17 @@ def until(what: str, is_so: Callable[[], Any], seconds: float, every: float = 0.
         if time.monotonic() > limit:
             raise AssertionError(f"{what}: not within {seconds:g} seconds")
         time.sleep(every)
+
+
+def _curl(url: str, key: str, body: dict[str, Any] | None, seconds: float) -> str:
+    """Return the line of shell that sends a request and prints the answer, then the status on a line of its own."""
+    argv = ["curl", "-sS", "-N", "--max-time", str(seconds), "-w", "\n%{http_code}", "-K", "-", url]
+    given = [f'header = "Authorization: Bearer {key}"'] if key else []
+    if body is not None:
+        text = json.dumps(body).replace("\\", "\\\\").replace('"', '\\"')
+        given += ['header = "Content-Type: application/json"', f'data = "{text}"']
+    # Key and body go over standard input, so that no list of processes shows them.
+    return f"printf '%s\\n' {' '.join(shlex.quote(item) for item in given)} | {shlex.join(argv)}"
 
 
 class Slurm:
@@ -75,11 +76,14 @@ class Slurm:
         """Run a line of shell on a host."""
         if user:
             command = f"cd / && runuser -u {user} -- sh -c {shlex.quote(command)}"
-        configuration = f"/run/herd-lab/{self.lab}/ssh_config"
-        argv = ["ssh", "-F", configuration, "-o", "ControlMaster=auto", "-o", "ControlPersist=60"]
-        argv += ["-o", f"ControlPath=/run/herd-lab/{self.lab}/cm/t-%h", host, "--", command]
+        argv = self._ssh(host, command)
         done = subprocess.run(argv, capture_output=True, text=True, errors="replace", timeout=timeout, check=False)
         return Ran(done.returncode, done.stdout, done.stderr)
+
+    def _ssh(self, host: str, command: str) -> list[str]:
+        configuration = f"/run/herd-lab/{self.lab}/ssh_config"
+        argv = ["ssh", "-F", configuration, "-o", "ControlMaster=auto", "-o", "ControlPersist=60"]
+        return [*argv, "-o", f"ControlPath=/run/herd-lab/{self.lab}/cm/t-%h", host, "--", command]
 
     def sure(self, host: str, command: str, user: str = "", timeout: float = 120.0) -> str:
         """Run a command that must succeed, and return its output."""
@@ -177,16 +181,8 @@ class Slurm:
         self, url: str, key: str, body: dict[str, Any] | None = None, seconds: float = 60.0, host: str = CONTROLLER
     ) -> Answer:
         """Send a request with curl from a host."""
-        argv = ["curl", "-sS", "-N", "--max-time", str(seconds), "-w", "\n%{http_code}", "-K", "-", url]
-        given = [f'header = "Authorization: Bearer {key}"'] if key else []
-        if body is not None:
-            text = json.dumps(body).replace("\\", "\\\\").replace('"', '\\"')
-            given += ['header = "Content-Type: application/json"', f'data = "{text}"']
-        # Key and body go over standard input, so that no list of processes shows them.
-        line = f"printf '%s\\n' {' '.join(shlex.quote(item) for item in given)} | {shlex.join(argv)}"
-        ran = self.on(host, line, timeout=seconds + 30)
-        text, _newline, status = ran.out.rpartition("\n")
-        return Answer(int(status) if status.isdigit() else 0, text, ran.rc == 0, ran.rc)
+        ran = self.on(host, _curl(url, key, body, seconds), timeout=seconds + 30)
+        return answer(ran.out, ran.rc)
 
     def chat_at(self, tier: str, key: str = TESTER, tokens: int = 4, stream: bool = False) -> Answer:
         """Request a chat completion of the gateway from a host outside the cluster."""
@@ -200,10 +196,30 @@ class Slurm:
 
     def chat(self, entry: dict[str, Any], tokens: int = 4, stream: bool = False, seconds: float = 60.0) -> Answer:
         """Request a chat completion of an endpoint."""
-        body = {
-            "model": entry["models"][0],
-            "max_tokens": tokens,
-            "stream": stream,
-            "messages": [{"role": "user", "content": "Say hello."}],
-        }
-        return self.ask(f"http://{entry['address']}:{entry['port']}/v1/chat/completions", self.key(), body, seconds)
+        return self.ask(_chat_url(entry), self.key(), _chat_body(entry, tokens, stream), seconds)
+
+    @contextmanager
+    def streaming(self, entry: dict[str, Any], tokens: int, seconds: float = 300.0) -> Iterator[RunningStream]:
+        """Request a stream of an endpoint that has exactly these tokens, and wait for its first one."""
+        body = {**_chat_body(entry, tokens, True), "ignore_eos": True}
+        argv = self._ssh(CONTROLLER, _curl(_chat_url(entry), self.key(), body, seconds))
+        with running_stream(argv) as stream:
+            stream.wait_for_token(seconds)
+            yield stream
+
+    def tokens_in(self, entry: dict[str, Any], seconds: float) -> int:
+        """Return how many tokens an endpoint streams in a time at its present speed; at most half of its context."""
+        with self.streaming(entry, 9) as stream:
+            began = time.monotonic()
+            assert stream.answer().is_whole
+            per_s = 8 / (time.monotonic() - began)
+        return max(2, min(int(per_s * seconds), entry["context"] // entry["slots"] // 2))
+
+
+def _chat_url(entry: dict[str, Any]) -> str:
+    return f"http://{entry['address']}:{entry['port']}/v1/chat/completions"
+
+
+def _chat_body(entry: dict[str, Any], tokens: int, stream: bool) -> dict[str, Any]:
+    message = {"role": "user", "content": "Say hello."}
+    return {"model": entry["models"][0], "max_tokens": tokens, "stream": stream, "messages": [message]}

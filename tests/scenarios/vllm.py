@@ -15,7 +15,8 @@ from typing import Any
 from ..lab import network
 from ..lab.lab import Manager
 from ..lab.naming import Places
-from .slurm import CONTROLLER, SHARED, Answer, Ran, Slurm, until
+from .slurm import CONTROLLER, SHARED, Ran, Slurm, until
+from .streams import Answer
 
 USER, MODEL, PORT = "scads", "tiny", 8011
 WORK = f"{SHARED}/ws/{USER}/vllm"

@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .recovery_page import vllm_cells
-from .slurm import CONTROLLER, Answer, until
+from .slurm import CONTROLLER, until
+from .streams import Answer
 from .vllm import LOADED_S, NODES, NOTICED_S, OVER, USER, VllmLab
 
 #: The release of vLLM that tools/vllm-ready installs.

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from tests.scenarios.kept_tiers import CLIENT, CLIENTS, Kept
-from tests.scenarios.slurm import CONTROLLER, GATEWAY, JOB_NAMES, MANAGER, SCRIPTS, TESTER, Answer, until
+from tests.scenarios.slurm import CONTROLLER, GATEWAY, JOB_NAMES, MANAGER, SCRIPTS, TESTER, until
+from tests.scenarios.streams import Answer
 from tests.scenarios.tier_load import follow
 
 HONEST = {"whole", "refused", "told"}

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,6 +21,8 @@ CONNECT = (
     'sys.exit(s.connect_ex(("{address}", {port})))\''
 )
 REFUSED = 111
+#: Seconds that a request takes during which something happens.
+REQUEST_S = 14.0
 
 
 def engines(slurm: Slurm, host: str) -> list[str]:
@@ -91,7 +92,7 @@ def test_registry_entry_describes_the_engine(serving: Slurm) -> None:
     }
     assert serving.jobs("llama-72b")[0][0] == entry["job_id"]
     later = until(
-        "a heartbeat", lambda: [e for e in serving.entries("reasoning") if e["heartbeat"] > entry["heartbeat"]], 6
+        "a heartbeat", lambda: [e for e in serving.entries("reasoning") if e["heartbeat"] > entry["heartbeat"]], 30
     )
     assert later[0]["started"] == entry["started"]
 
@@ -172,12 +173,13 @@ def test_flushed_rules_are_restored_at_once(serving: Slurm) -> None:
     until(
         "the rule for the port",
         lambda: "10.100.0.41 . 500" in serving.on("vasp-03", "nft list table inet herd_jobs").out,
-        5,
+        20,
     )
     target = CONNECT.format(address=FABRIC["vasp-03"], port=50052)
     assert serving.on("vasp-02", target, "llama").rc == REFUSED
     assert serving.on("vasp-03", target, "llama").rc == REFUSED
-    assert "were removed or changed" in serving.sure("vasp-03", "journalctl -u herd-job-guard.service -o cat -n 20")
+    journal = "journalctl -u herd-job-guard.service -o cat -n 20"
+    until("the guard's line", lambda: "were removed or changed" in serving.sure("vasp-03", journal), 20)
     # The guard was not restarted, and running workers are unaffected.
     assert serving.sure("vasp-03", "systemctl show -p MainPID --value herd-job-guard.service") == pid
     assert serving.chat(serving.wait_ready("reasoning")).status == 200
@@ -194,8 +196,8 @@ def test_killed_guard_does_not_affect_running_workers(serving: Slurm) -> None:
 
 def recovered(slurm: Slurm, tier: str, job: str, lost: str) -> None:
     """Wait until the same job serves again, with the loss in its log."""
-    until("the loss in the log", lambda: lost in slurm.log(job), 20)
-    entry = until("the tier to be ready again", lambda: slurm.ready(tier), 120)
+    until("the loss in the log", lambda: lost in slurm.log(job), 60)
+    entry = slurm.wait_ready(tier)
     assert entry["job_id"] == job
     assert slurm.chat(entry).status == 200
 
@@ -229,7 +231,7 @@ def test_killed_step_leaves_no_engine(serving: Slurm) -> None:
     job = serving.wait_ready("reasoning")["job_id"]
     (engine,) = pids(serving, "vasp-03", "ggml-rpc-server")
     serving.sure("vasp-03", f"kill -9 $(ps -o ppid= -p {engine})")
-    until("the engine to end with its step", lambda: serving.on("vasp-03", f"kill -0 {engine}").rc != 0, 10)
+    until("the engine to end with its step", lambda: serving.on("vasp-03", f"kill -0 {engine}").rc != 0, 30)
     recovered(serving, "reasoning", job, "lost: ")
 
 
@@ -251,7 +253,7 @@ def test_hung_model_process_is_reloaded_without_a_router_restart(serving: Slurm)
     until("the model's process to end", lambda: serving.on("vasp-02", f"kill -0 {model}").rc != 0, 60)
     assert serving.chat(entry).status == 200
     assert pids(serving, "vasp-02", "llama-server", "--models-preset") == [router]
-    assert "unloading the model lab-llama" in serving.log(entry["job_id"])
+    until("the line in the log", lambda: "unloading the model lab-llama" in serving.log(entry["job_id"]), 20)
 
 
 def test_hung_router_is_restarted(serving: Slurm) -> None:
@@ -264,13 +266,13 @@ def test_hung_router_is_restarted(serving: Slurm) -> None:
 def test_signal_of_slurm_does_not_reach_an_engine(serving: Slurm) -> None:
     """Every process of the step is signalled during a request, as in a preemption. The request completes."""
     entry = serving.wait_ready("fast")
-    with ThreadPoolExecutor(1) as other:
-        answer = other.submit(serving.chat, entry, 40, stream=True)
-        until("the request to run", lambda: pids(serving, "vasp-02", "llama-server"), 10)
-        time.sleep(1)
-        for engine in pids(serving, "vasp-02", "llama-server"):
+    with serving.streaming(entry, serving.tokens_in(entry, REQUEST_S)) as stream:
+        before = pids(serving, "vasp-02", "llama-server")
+        for engine in before:
             serving.sure("vasp-02", f"kill -TERM {engine}")
-        found = answer.result()
+        found = stream.answer()
     assert found.status == 200
     assert found.text.rstrip().endswith("data: [DONE]")
-    assert serving.ready("fast")
+    assert pids(serving, "vasp-02", "llama-server") == before
+    later = serving.wait_ready("fast")
+    assert (later["job_id"], later["started"]) == (entry["job_id"], entry["started"])

@@ -5,9 +5,7 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -53,12 +51,10 @@ def lost_worker(slurm: Slurm) -> Iterator[None]:
     """Kill a worker during a response of its head."""
     job = slurm.submit("reasoning")
     entry = slurm.wait_ready("reasoning")
-    with ThreadPoolExecutor(1) as other:
-        answer = other.submit(slurm.chat, entry, 400, stream=True)
-        time.sleep(2)
+    with slurm.streaming(entry, 400) as stream:
         slurm.sure("vasp-03", "pkill -KILL -u llama -f '[/]ggml-rpc-server'")
-        answer.result()
-    until("the loss in the log", lambda: "lost: " in slurm.log(job), 20)
+        stream.answer()
+    until("the loss in the log", lambda: "lost: " in slurm.log(job), 60)
     yield
 
 

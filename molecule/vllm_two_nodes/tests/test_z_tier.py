@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from tests.gateway.environments import python_of
-from tests.scenarios.slurm import CONTROLLER, TESTER, Answer, until
+from tests.scenarios.slurm import CONTROLLER, TESTER, until
+from tests.scenarios.streams import Answer
 from tests.scenarios.vllm import CLIENT, LOADED_S, NODES, VllmLab
 
 TIER, GATEWAY = "large", "http://10.0.0.5:8082"
