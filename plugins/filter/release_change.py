@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.herd.inference.plugins.module_utils.core.release import switch as rules
+from ansible_collections.herd.inference.plugins.module_utils.core.release import units
 
 DOCUMENTATION = r"""
 name: release_change
@@ -64,7 +65,7 @@ def release_change(
         host: rules.NodeRelease(
             # An unreachable host has no result.
             hostvars[host].get(register) or {},
-            [unit for group, unit in rules.SERVICES.items() if host in groups.get(group, ())],
+            [unit for group, unit in units.BY_GROUP.items() if host in groups.get(group, ())],
         )
         for host in hosts
     }

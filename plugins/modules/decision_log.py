@@ -85,6 +85,7 @@ from typing import Any
 from ansible_collections.herd.inference.plugins.module_utils.core.engine import server_log
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import RemoteFailureError
 from ansible_collections.herd.inference.plugins.module_utils.core.operations import decision_log
+from ansible_collections.herd.inference.plugins.module_utils.core.release import units
 from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, file_diff, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports import commands, files, systemd
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import processes
@@ -112,7 +113,7 @@ def result(module: HerdModule) -> dict[str, Any]:
     options = module.params
     path = Path(options["path"])
     beside = path.with_suffix(".json")
-    state = systemd.show("llama-head.service")
+    state = systemd.show(units.HEAD)
     arguments = processes.arguments_of(state.pid) if state.pid else []
     figures = decision_log.stored(files.read_json(beside) or {}, decision_log.command_line_key(arguments))
     is_new = figures is None and bool(arguments)

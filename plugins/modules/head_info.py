@@ -165,6 +165,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.engine import 
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.command_line import value_of
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import MismatchError
 from ansible_collections.herd.inference.plugins.module_utils.core.host import proc_net
+from ansible_collections.herd.inference.plugins.module_utils.core.release import units
 from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import processes
@@ -210,7 +211,7 @@ def require(devices: list[str], log: server_log.ServerLog, workers: list[dict[st
 
 def result(module: HerdModule) -> dict[str, Any]:
     """Read the state of the head, and return the module's result."""
-    state = systemd.show("llama-head.service")
+    state = systemd.show(units.HEAD)
     arguments = processes.arguments_of(state.pid) if state.pid else []
     log = server_log.parse(systemd.journal_of(state.invocation, server_log.READY_WORDS) if state.pid else "")
     workers = workers_of(arguments)

@@ -188,6 +188,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.engine.specula
 from ansible_collections.herd.inference.plugins.module_utils.core.host import proc_net
 from ansible_collections.herd.inference.plugins.module_utils.core.models import gguf
 from ansible_collections.herd.inference.plugins.module_utils.core.models import metadata as model_metadata
+from ansible_collections.herd.inference.plugins.module_utils.core.release import units
 from ansible_collections.herd.inference.plugins.module_utils.herd_module import (
     ENGINE_OPTIONS,
     SERVER_OPTIONS,
@@ -199,7 +200,6 @@ from ansible_collections.herd.inference.plugins.module_utils.ports.host import p
 from ansible_collections.herd.inference.plugins.module_utils.ports.models import gguf_source
 from ansible_collections.herd.inference.plugins.module_utils.ports.release import manifest as release_manifest
 
-UNIT = "llama-head.service"
 # A younger head may not have opened its connections yet.
 _YOUNG_S = 20.0
 
@@ -317,7 +317,7 @@ def result(module: HerdModule) -> dict[str, Any]:
     environment = gpu_environment.environment(given["local_gpus"], given["name"])
     devices = place(given)
     proc_net.require_port_free(
-        processes.tcp_tables(), given["listen_port"], UNIT, processes.owner_of, processes.control_group_of
+        processes.tcp_tables(), given["listen_port"], units.HEAD, processes.owner_of, processes.control_group_of
     )
     found = release_manifest.needed_manifest(prefix, module.check_mode)
     # In check mode, the release to be built may have what the installed one lacks.
@@ -334,7 +334,7 @@ def result(module: HerdModule) -> dict[str, Any]:
         "devices": [asdict(device) for device in devices],
         "readiness_check": readiness_check_for(given, found[1]["rpc_protocol"] if found else "0.0.0"),
         "environment": environment,
-        "lost": lost_workers(given, systemd.show(UNIT)),
+        "lost": lost_workers(given, systemd.show(units.HEAD)),
         "findings": [asdict(finding) for finding in findings],
     }
 

@@ -131,6 +131,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.errors import 
     RemoteFailureError,
 )
 from ansible_collections.herd.inference.plugins.module_utils.core.host import certificate
+from ansible_collections.herd.inference.plugins.module_utils.core.release import units
 from ansible_collections.herd.inference.plugins.module_utils.herd_module import CLIENT_OPTIONS, HerdModule, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports import files, systemd
 from ansible_collections.herd.inference.plugins.module_utils.ports.engine import openai_api
@@ -219,7 +220,7 @@ def main() -> None:
     run_module(
         result,
         url={"type": "str"},
-        unit={"type": "str", "default": "llama-router.service"},
+        unit={"type": "str", "default": units.ROUTER},
         **CLIENT_OPTIONS,
         timeout={"type": "int", "default": 60},
         expected={"type": "list", "elements": "str", "default": []},

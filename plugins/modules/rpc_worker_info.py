@@ -150,6 +150,7 @@ from typing import Any
 from ansible_collections.herd.inference.plugins.module_utils.core.engine import worker_state
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import RemoteFailureError
 from ansible_collections.herd.inference.plugins.module_utils.core.host import proc_net
+from ansible_collections.herd.inference.plugins.module_utils.core.release import units
 from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import processes
@@ -228,7 +229,7 @@ def result(module: HerdModule) -> dict[str, Any]:
 def main() -> None:
     run_module(
         result,
-        unit={"type": "str", "default": "llama-rpc.service"},
+        unit={"type": "str", "default": units.WORKER},
         port={"type": "int", "required": True},
         address={"type": "str", "default": ""},
         cache_dir={"type": "path", "default": "/var/cache/herd/rpc"},

@@ -99,6 +99,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.errors import 
     MismatchError,
 )
 from ansible_collections.herd.inference.plugins.module_utils.core.host import proc_net
+from ansible_collections.herd.inference.plugins.module_utils.core.release import units
 from ansible_collections.herd.inference.plugins.module_utils.herd_module import ENGINE_OPTIONS, HerdModule, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import firewall, processes
 from ansible_collections.herd.inference.plugins.module_utils.ports.release import manifest as release_manifest
@@ -140,7 +141,7 @@ def result(module: HerdModule) -> dict[str, Any]:
             "bring the fabric's interface up (ip addr), or correct herd_fabric_address of this host",
         )
     proc_net.require_port_free(
-        processes.tcp_tables(), given["port"], "llama-rpc.service", processes.owner_of, processes.control_group_of
+        processes.tcp_tables(), given["port"], units.WORKER, processes.owner_of, processes.control_group_of
     )
     found = release_manifest.needed_manifest(prefix, module.check_mode)
     argv, findings = command_line(found, given) if found else ([str(prefix / "current/bin/rpc-server")], [])

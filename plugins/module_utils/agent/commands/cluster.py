@@ -18,6 +18,7 @@ from typing import Any
 from ...core.engine import api_answers, router_mode
 from ...core.errors import HerdError, InvalidInputError, NotFoundError
 from ...core.operations import cluster_log
+from ...core.release import units
 from ...core.supervision.cluster_status import NODE_COLUMNS, as_rows, is_well, summary
 from ...core.supervision.observations import PeerObservation
 from ...core.text import terminal_text, text_table
@@ -28,8 +29,6 @@ from ..supervisor import heartbeat_client, local_state
 from ..supervisor.router_monitor import states
 from ..supervisor.settings import (
     DEFAULT_PATH,
-    HEAD_UNIT,
-    ROUTER_UNIT,
     OperatorFlags,
     Settings,
     read_settings,
@@ -142,7 +141,7 @@ def _api_of(unit: str) -> engine_api.Api | None:
 
 
 def _head_api() -> engine_api.Api:
-    found = _api_of(HEAD_UNIT)
+    found = _api_of(units.HEAD)
     if found is None:
         raise NotFoundError(
             "a head that runs on this node",
@@ -154,8 +153,8 @@ def _head_api() -> engine_api.Api:
 
 def _asked_api(model: str) -> engine_api.Api:
     """Return the API of this node's head, or of its router with a model (default: one in memory)."""
-    api = _api_of(ROUTER_UNIT)
-    if api is None or local_state.unit(HEAD_UNIT).pid:
+    api = _api_of(units.ROUTER)
+    if api is None or local_state.unit(units.HEAD).pid:
         return _head_api()
     offered = states(api)
     return replace(api, model=model or router_mode.model_to_probe(offered, [state.id for state in offered]))
@@ -214,7 +213,7 @@ def drain_command(arguments: argparse.Namespace) -> int:
             break
         time.sleep(0.5)
     if is_idle and arguments.stop:
-        command.run(["systemctl", "stop", HEAD_UNIT], 120.0)
+        command.run(["systemctl", "stop", units.HEAD], 120.0)
     facts = {"idle": is_idle, "busy": slots.busy, "stopped": bool(is_idle and arguments.stop)}
     busy = f"{slots.busy} requests still run after {arguments.timeout:g} seconds"
     write_result(arguments.json, facts, "no request runs" if is_idle else busy)

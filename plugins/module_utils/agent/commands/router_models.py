@@ -12,12 +12,12 @@ from dataclasses import asdict
 
 from ...core.engine import router_mode
 from ...core.errors import NotFoundError, RemoteFailureError
+from ...core.release import units
 from ...core.text import text_table
 from ..common import command, engine_api
 from ..common.output import write_line, write_result
 from ..supervisor import local_state
 from ..supervisor.router_monitor import asked, clients_of, models_of, states
-from ..supervisor.settings import ROUTER_UNIT
 
 EXIT_WELL, EXIT_ILL = 0, 1
 POLL_S = 0.5
@@ -85,7 +85,7 @@ def _answers(pid: int) -> int:
 
 def stop_router_command(arguments: argparse.Namespace) -> int:
     """Refuse new connections, let running answers complete, and stop the router."""
-    began, pid = time.monotonic(), local_state.unit(ROUTER_UNIT).pid
+    began, pid = time.monotonic(), local_state.unit(units.ROUTER).pid
     api = engine_api.of(local_state.process(pid).arguments)
     left = 0
     if api is not None:
@@ -98,10 +98,10 @@ def stop_router_command(arguments: argparse.Namespace) -> int:
             time.sleep(POLL_S / 2)
         if not is_closed:
             write_line("new connections could not be refused: nft is not there, or refused it")
-    status, said = command.run(["systemctl", "stop", ROUTER_UNIT], 120.0)
+    status, said = command.run(["systemctl", "stop", units.ROUTER], 120.0)
     _open()
     if status:
-        raise RemoteFailureError(f"{ROUTER_UNIT} to stop", said.strip() or f"status {status}", "look at its journal")
+        raise RemoteFailureError(f"{units.ROUTER} to stop", said.strip() or f"status {status}", "look at its journal")
     seconds = round(time.monotonic() - began, 1)
     facts = {"stopped": api is not None, "cut": left, "seconds": seconds}
     text = f"the router is stopped, after {seconds:.1f} seconds; {left} answers were cut"

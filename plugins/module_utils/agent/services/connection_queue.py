@@ -20,11 +20,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from ...core.host import proc_net
+from ...core.release import units
 from ..common import command, engine_api
 from ..common.output import write_line
 from ..common.systemd_notify import notify
 from ..supervisor import local_state
-from ..supervisor.settings import HEAD_UNIT, OperatorFlags
+from ..supervisor.settings import OperatorFlags
 from . import stop_engine
 
 #: The queue connects to the head from this loopback address, so that its connections are not redirected back.
@@ -284,7 +285,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         description="Wait until no client has a connection, or only idle ones on which no request arrives. "
         "Exit status: 0 idle, 1 requests still run.",
     )
-    idle.add_argument("--unit", default=HEAD_UNIT, help="the head's unit (default: %(default)s)")
+    idle.add_argument("--unit", default=units.HEAD, help="the head's unit (default: %(default)s)")
     idle.add_argument("--timeout", type=float, required=True, metavar="SECONDS")
     idle.add_argument("--grace", type=float, required=True, metavar="SECONDS", help="for idle connections to close")
     idle.add_argument("--stop", action="store_true", help="stop the head at that moment")

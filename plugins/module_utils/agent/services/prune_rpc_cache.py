@@ -18,10 +18,10 @@ from pathlib import Path
 
 from ...core.engine import rpc_cache
 from ...core.errors import HerdError, InvalidInputError
+from ...core.release import units
 from ..common.atomic_files import write_whole
 from ..common.output import write_result
 from ..supervisor import disks, local_state
-from ..supervisor.settings import WORKER_UNIT
 
 #: A file beside the engine's, which only opens files that are named after a hash.
 STATE = ".herd.json"
@@ -129,11 +129,11 @@ def cache_command(arguments: argparse.Namespace) -> int:
 
 def _refuse_while_running() -> None:
     """Reject a manual prune while the worker runs: a load in progress would miss the removed files."""
-    if pid := local_state.unit(WORKER_UNIT).pid:
+    if pid := local_state.unit(units.WORKER).pid:
         raise InvalidInputError(
             "a worker that is down",
-            f"{WORKER_UNIT} as process {pid}",
-            f"systemctl restart {WORKER_UNIT}, which does the same",
+            f"{units.WORKER} as process {pid}",
+            f"systemctl restart {units.WORKER}, which does the same",
         )
 
 

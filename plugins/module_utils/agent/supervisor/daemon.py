@@ -18,6 +18,7 @@ from dataclasses import replace
 
 from ...core.engine.command_line import value_of
 from ...core.host import proc_net
+from ...core.release import units
 from ...core.supervision import heartbeat, metrics_text
 from ...core.supervision.actions import RESTART, Action
 from ...core.supervision.observations import PeerObservation, WorkerObservation
@@ -31,7 +32,7 @@ from . import disks, heartbeat_client, heartbeat_server, local_state, sampled_fi
 from .engine_poller import TICK_S, EnginePoller
 from .metrics import AgentMetrics, Parts
 from .router_monitor import Actions, RouterMonitor
-from .settings import DEFAULT_PATH, HEAD_UNIT, ROUTER_UNIT, WORKER_UNIT, OperatorFlags, Settings, read_settings
+from .settings import DEFAULT_PATH, OperatorFlags, Settings, read_settings
 from .supervised_engine import SupervisedEngine, service_fields
 from .tier_publisher import TierPublisher
 
@@ -42,9 +43,10 @@ class Agent:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.flags = OperatorFlags(settings.run_dir)
-        self.worker, self.head = local_state.ObservedUnit(WORKER_UNIT), local_state.ObservedUnit(HEAD_UNIT)
+        self.worker, self.head = local_state.ObservedUnit(units.WORKER), local_state.ObservedUnit(units.HEAD)
         actions = Actions(EnginePoller, self._order, lambda name, pid, _reason: self._restart_unit(name, pid), log)
-        self.router = RouterMonitor(local_state.ObservedUnit(ROUTER_UNIT), settings.limits, actions)
+        self.router_unit = local_state.ObservedUnit(units.ROUTER)
+        self.router = RouterMonitor(self.router_unit, settings.limits, actions)
         self.engine = SupervisedEngine(Supervisor(settings.limits), EnginePoller(), log, self._restart_group)
         self.gpus, self.bindings = local_state.Gpus(), local_state.Bindings()
         self.disks = disks.Disks(settings.disks, settings.disk_limits, settings.run_dir)
@@ -57,8 +59,8 @@ class Agent:
         self.published = heartbeat.write(self._heartbeat)
 
     def _parts(self) -> Parts:
-        causes = {WORKER_UNIT: self.worker_monitor.causes, HEAD_UNIT: self.engine.supervisor.causes}
-        return Parts(self.head, self.worker, self.engine, self.router, self.gpus, [self.followers], causes)
+        causes = {units.WORKER: self.worker_monitor.causes, units.HEAD: self.engine.supervisor.causes}
+        return Parts(self.head, self.worker, self.engine, self.router, self.gpus, self.followers, causes)
 
     def _sampled_files(self) -> sampled_files.SampledFiles:
         observed = (self.head, self.router.observed)
@@ -79,7 +81,7 @@ class Agent:
         for action in self.worker_monitor.step(now, view, hold):
             if action.kind == RESTART:
                 log(f"noticed: {action.reason}")
-                self._order(lambda: self._systemctl("restart", "--no-block", WORKER_UNIT))
+                self._order(lambda: self._systemctl("restart", "--no-block", units.WORKER))
             else:
                 log(action.reason)
         service = service_fields(self.worker, now)
@@ -109,10 +111,11 @@ class Agent:
             return None
         state, supervisor, arguments = self.engine.poller, self.engine.supervisor, self.head.process.arguments
         links = self._links(arguments, table)
-        self.followers.follow({name: self.settings.peers[name] for name in links if name in self.settings.peers})
+        peers = {name: self.settings.peers[name] for name in links if name in self.settings.peers}
+        self.followers.follow("head", peers)
         state.api = engine_api.of(arguments)
         observations = {name: PeerObservation("silent", detail="it has no agent") for name in links}
-        observations.update(self.followers.observations([name for name in links if name in self.settings.peers], now))
+        observations.update(self.followers.observations(peers, now))
         self.engine.step(now, self.engine.head_view(self.head, links), observations, hold)
         return heartbeat.Head(
             **service_fields(self.head, now),
@@ -135,7 +138,7 @@ class Agent:
     def _restart_group(self, action: Action) -> None:
         pid = 0 if action.gently else self.engine.view.pid
         log(f"restarting the head, which waits for its workers: {action.reason}")
-        self._order(lambda: self._restart_unit(HEAD_UNIT, pid))
+        self._order(lambda: self._restart_unit(units.HEAD, pid))
 
     def _restart_unit(self, name: str, pid: int) -> None:
         # Its answers are lost, so the process is killed: systemd would wait as long as a stop may take.
@@ -175,7 +178,7 @@ class Agent:
             router=self.router.step(now, table, reason),
             gpus=self.gpus.readings,
             lost_gpus=self.gpus.lost,
-            bindings=self.bindings.of((self.worker, self.head)),
+            bindings=self.bindings.of((self.worker, self.head, self.router_unit)),
             disks=self.disks.readings,
         )
         self.published = heartbeat.write(self._heartbeat)
@@ -199,9 +202,7 @@ class Agent:
         self.disks.start()
         self.metrics.samples.start()
         if self.settings.tiers:
-            publisher = TierPublisher(self.settings)
-            self.metrics.parts.followers.append(publisher.followers)
-            publisher.start()
+            TierPublisher(self.settings, self.followers).start()
         self.tick()
         notify("READY=1")
         log(f"watching {self.settings.node}, heartbeat at {self.settings.address}:{self.settings.port}")

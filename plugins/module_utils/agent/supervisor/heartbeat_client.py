@@ -67,25 +67,33 @@ def fetch_all(peers: Mapping[str, str], port: int, timeout_s: float = TIMEOUT_S)
 
 
 class Followers:
-    """Poll other nodes' heartbeats, each in a thread, and keep the last result of each."""
+    """Poll other nodes' heartbeats, each in a thread, and keep the last result of each.
+
+    Several readers of one agent share the threads: a node that two of them follow is polled once.
+    """
 
     def __init__(self, port: int) -> None:
         self.port = port
         self._seen: dict[str, tuple[float, PeerObservation]] = {}
         self._heard: dict[str, float] = {}
-        self._followed: set[tuple[str, str]] = set()
+        self._wanted: dict[str, Mapping[str, str]] = {}
+        self._pollers: dict[tuple[str, str], threading.Thread] = {}
 
-    def follow(self, peers: Mapping[str, str]) -> None:
-        """Poll exactly these nodes from now on."""
-        wanted = set(peers.items())
-        for name, address in wanted - self._followed:
-            self._followed.add((name, address))
-            threading.Thread(target=self._poll, args=(name, address), daemon=True).start()
-        # The threads of other nodes end.
-        self._followed &= wanted
+    def follow(self, reader: str, peers: Mapping[str, str]) -> None:
+        """Poll exactly these nodes for a reader from now on; call it in one thread only.
+
+        :param peers: addresses by name.
+        """
+        self._wanted[reader] = dict(peers)
+        wanted = {peer for nodes in self._wanted.values() for peer in nodes.items()}
+        # The threads of other nodes end. A node that is followed again has a new thread at once.
+        self._pollers = {peer: thread for peer, thread in self._pollers.items() if peer in wanted}
+        for peer in wanted - set(self._pollers):
+            self._pollers[peer] = threading.Thread(target=self._poll, args=peer, daemon=True)
+            self._pollers[peer].start()
 
     def _poll(self, name: str, address: str) -> None:
-        while (name, address) in self._followed:
+        while self._pollers.get((name, address)) is threading.current_thread():
             observation = fetch(name, address, self.port)
             at = time.monotonic()
             self._seen[name] = (at, replace(observation, at=at))
@@ -95,7 +103,7 @@ class Followers:
 
     def names(self) -> list[str]:
         """Return the nodes that are polled."""
-        return sorted(name for name, _address in self._followed.copy())
+        return sorted(name for name, _address in self._pollers.copy())
 
     def age_s(self, name: str, now: float) -> float | None:
         """Return the age of the last valid heartbeat of a node; None before the first one."""
@@ -105,9 +113,9 @@ class Followers:
         """Return the last result of a node; None if it has not been asked yet."""
         return self.observations([name], now)[name] if name in self._seen else None
 
-    def have_asked(self) -> bool:
-        """Return whether each node has been asked once."""
-        return all(name in self._seen for name, _address in self._followed)
+    def have_asked(self, names: Collection[str]) -> bool:
+        """Return whether each of these nodes has been asked once."""
+        return all(name in self._seen for name in names)
 
     def observations(self, names: Collection[str], now: float) -> dict[str, PeerObservation]:
         """Return the last result of each of these nodes."""

@@ -46,9 +46,9 @@ class Unit:
 
 @dataclass(frozen=True)
 class Process:
-    """The state of a process: start in clock ticks since boot, state letter, processor time and command line."""
+    """The state of a process: start in seconds since boot, state letter, processor time and command line."""
 
-    started: int = 0
+    started: float = 0.0
     state: str = ""
     cpu_s: float = 0.0
     arguments: tuple[str, ...] = ()
@@ -86,9 +86,9 @@ def process(pid: int) -> Process:
     except OSError:
         return Process()
     arguments = tuple(word.decode(errors="replace") for word in raw.split(b"\0") if word)
-    # The fields of proc(5) from the third on: its state, then utime and stime of all threads in clock ticks.
-    cpu_s = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    return Process(int(fields[19]), fields[0], cpu_s, arguments)
+    # The fields of proc(5) from the third on: its state, then utime and stime of all threads and its start in ticks.
+    ticks = os.sysconf("SC_CLK_TCK")
+    return Process(int(fields[19]) / ticks, fields[0], (int(fields[11]) + int(fields[12])) / ticks, arguments)
 
 
 def children(pid: int) -> list[int]:
@@ -249,8 +249,10 @@ class Bindings:
             started = unit.process.started
             if started and self._known.get(unit.name, (0, None))[0] != started:
                 with suppress(OSError):
-                    allowed = os.sched_getaffinity(unit.unit.pid)
-                    bound = numa.running(self._nodes, allowed, memory_policy(unit.unit.pid))
+                    pid = unit.unit.pid
+                    status = (PROC / str(pid) / "status").read_text(encoding="ascii", errors="replace")
+                    allowed, memory = os.sched_getaffinity(pid), numa.memory_nodes(status)
+                    bound = numa.running(self._nodes, allowed, memory_policy(pid), memory)
                     self._known[unit.name] = (started, heartbeat.EngineBinding(unit.name, *bound))
             known = self._known.get(unit.name)
             if known is not None and known[0] == started:

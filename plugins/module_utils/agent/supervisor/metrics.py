@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...core.engine.command_line import value_of
+from ...core.release import units
 from ...core.supervision import node_metrics
 from ...core.supervision.heartbeat import Heartbeat
 from ...core.supervision.metrics_text import MetricsText
 from . import heartbeat_client, local_state, sampled_files
 from .engine_poller import EnginePoller
 from .router_monitor import RouterMonitor
-from .settings import HEAD_UNIT, ROUTER_UNIT
 from .supervised_engine import ObservedProcess, SupervisedEngine
 
 #: Seconds for which an answer is used again, so that many requests cost little.
@@ -47,7 +47,7 @@ class Parts:
     engine: SupervisedEngine
     router: RouterMonitor
     gpus: local_state.Gpus
-    followers: list[heartbeat_client.Followers] = field(default_factory=list)
+    followers: heartbeat_client.Followers
     causes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
@@ -55,8 +55,7 @@ def _add_process(text: MetricsText, observed: ObservedProcess, booted: float) ->
     process, name = observed.process, observed.name
     if not observed.unit.loaded or not process.started:
         return
-    started = booted + process.started / os.sysconf("SC_CLK_TCK")
-    text.add("herd_unit_process_start_time_seconds", round(started), name)
+    text.add("herd_unit_process_start_time_seconds", round(booted + process.started), name)
     text.add("herd_unit_process_cpu_seconds_total", process.cpu_s, name)
     text.add("herd_unit_process_stopped", process.state == "T", name)
 
@@ -116,7 +115,7 @@ class AgentMetrics:
             node_metrics.add_service(text, service)
             node_metrics.add_recoveries(text, service.unit, self.parts.causes.get(service.unit, {}))
         if heartbeat.router is not None:
-            node_metrics.add_recoveries(text, ROUTER_UNIT, self.parts.router.causes)
+            node_metrics.add_recoveries(text, units.ROUTER, self.parts.router.causes)
         for head in heartbeat.heads:
             node_metrics.add_head(text, head)
         if heartbeat.worker is not None:
@@ -127,9 +126,9 @@ class AgentMetrics:
         arguments, poller = self.parts.head.process.arguments, self.parts.engine.poller
         if poller.api is not None:
             file = Path(value_of(arguments, "--model", "-m")).name
-            _add_engine(text, HEAD_UNIT, poller.api.model, file, poller, now)
+            _add_engine(text, units.HEAD, poller.api.model, file, poller, now)
         for name, model in list(self.parts.router.models.items()):
-            _add_engine(text, ROUTER_UNIT, name, model.file, model.poller, now)
+            _add_engine(text, units.ROUTER, name, model.file, model.poller, now)
 
     def _add_gpus(self, text: MetricsText, now: float) -> None:
         gpus = self.parts.gpus
@@ -139,13 +138,13 @@ class AgentMetrics:
             node_metrics.add_gpus(text, None if is_old else gpus.report, age_s)
 
     def _add_peers(self, text: MetricsText, now: float) -> None:
-        for followers in self.parts.followers:
-            for name in followers.names():
-                seen = followers.last(name, now)
-                if seen is None:
-                    continue
-                text.add("herd_peer_up", seen.heartbeat is not None, name)
-                text.add("herd_peer_heartbeat_age_seconds", followers.age_s(name, now), name)
-                worker = seen.heartbeat.worker if seen.heartbeat is not None else None
-                if worker is not None and worker.release:
-                    text.add("herd_peer_release_info", 1, name, worker.release)
+        followers = self.parts.followers
+        for name in followers.names():
+            seen = followers.last(name, now)
+            if seen is None:
+                continue
+            text.add("herd_peer_up", seen.heartbeat is not None, name)
+            text.add("herd_peer_heartbeat_age_seconds", followers.age_s(name, now), name)
+            worker = seen.heartbeat.worker if seen.heartbeat is not None else None
+            if worker is not None and worker.release:
+                text.add("herd_peer_release_info", 1, name, worker.release)

@@ -63,7 +63,7 @@ class _Model(SupervisedEngine):
     :ivar file: name of the model's file.
     """
 
-    started: int = 0
+    started: float = 0.0
     clients: frozenset[int] = frozenset()
     restarts: int = 0
     file: str = ""

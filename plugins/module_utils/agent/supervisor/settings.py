@@ -22,7 +22,6 @@ from ..common.config import read_config
 
 SCHEMA = 1
 DEFAULT_PATH = "/etc/herd/agent.json"
-WORKER_UNIT, HEAD_UNIT, ROUTER_UNIT = "llama-rpc.service", "llama-head.service", "llama-router.service"
 
 
 @dataclass(frozen=True)

@@ -30,10 +30,10 @@ PATIENCE_S = 5.0
 class TierPublisher:
     """Write the status file on each change, and again and again as a sign of life."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, followers: Followers) -> None:
         self._tiers, self._path = settings.tiers, settings.run_dir / FILE
         hosts = {host for tier in settings.tiers for host in (tier.host, *tier.workers)}
-        self.followers = Followers(settings.port)
+        self._followers = followers
         self._hosts = {name: address for name, address in settings.peers.items() if name in hosts}
         self._kept: dict[str, tuple[float, PeerObservation]] = {}
         self._began = time.monotonic()
@@ -42,7 +42,7 @@ class TierPublisher:
 
     def start(self) -> None:
         """Follow the heartbeats and publish, in threads."""
-        self.followers.follow(self._hosts)
+        self._followers.follow("tiers", self._hosts)
         threading.Thread(target=self._run, daemon=True).start()
 
     def _run(self) -> None:
@@ -66,7 +66,7 @@ class TierPublisher:
         :param now: by the clock that is never set.
         :param wall: UNIX time.
         """
-        if not self.followers.have_asked() and now - self._began < PATIENCE_S:
+        if not self._followers.have_asked(self._hosts) and now - self._began < PATIENCE_S:
             return
         found = service_status.reports(self._tiers, self._observations(now), wall)
         states = {name: (tier.state, tier.reason) for name, tier in found.items()}
@@ -81,7 +81,7 @@ class TierPublisher:
 
     def _observations(self, now: float) -> dict[str, PeerObservation]:
         """Return what was heard of each host; for a while its last heartbeat, if it is silent."""
-        found = self.followers.observations(list(self._hosts), now)
+        found = self._followers.observations(list(self._hosts), now)
         for name, seen in found.items():
             if seen.heartbeat is not None:
                 self._kept[name] = (now, seen)

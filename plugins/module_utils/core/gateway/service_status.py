@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import values
+from ..release import units
 from ..slurm import tier_status
 from ..slurm.endpoint_registry import Endpoint
 from ..slurm.tier_status import BACKING_OFF, DRAINING, LOADING, PENDING, READY, STOPPED, UNKNOWN, TierReport
@@ -19,8 +20,6 @@ from ..text import plain
 
 #: Seconds after which a client may try again: where the group mends itself, and where an operator has to.
 SOON_S, LATER_S = 10, tier_status.RETRY_AFTER_S
-#: Clock ticks of a second in the kernel's files.
-_TICKS = 100
 #: A service has no job. Entries of the status need a number.
 _NO_JOB = "0"
 
@@ -47,7 +46,7 @@ class ServiceTier:
     @property
     def unit(self) -> str:
         """Name the unit of its engine."""
-        return "llama-router.service" if self.is_router else "llama-head.service"
+        return units.ROUTER if self.is_router else units.HEAD
 
 
 def from_data(data: Mapping[str, Any]) -> ServiceTier:
@@ -154,7 +153,7 @@ def _endpoint(
         context=0,
         slots=tier.slots or (0 if tier.is_router else max(0, engine.slots)),
         release=engine.release,
-        started=float(round(max(0.0, wall - heartbeat.uptime_s + engine.started / _TICKS))),
+        started=float(round(max(0.0, wall - heartbeat.uptime_s + engine.started))),
         heartbeat=wall,
         load=_load(tier, engine, seen),
     )

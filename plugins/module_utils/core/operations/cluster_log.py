@@ -12,14 +12,15 @@ from typing import Any
 
 from .. import timefmt
 from ..errors import InvalidInputError
+from ..release import units
 from ..text import terminal_text
 from . import redaction
 
 #: Units by the short names that an operator may write.
 UNITS = {
-    "head": "llama-head.service",
-    "worker": "llama-rpc.service",
-    "router": "llama-router.service",
+    "head": units.HEAD,
+    "worker": units.WORKER,
+    "router": units.ROUTER,
     "agent": "herd-agent.service",
     "gateway": "herd-gateway@.service",
     "tiers": "herd-tiers.service",

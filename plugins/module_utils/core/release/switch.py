@@ -16,13 +16,6 @@ from typing import Any
 
 from .install import BUILD_ID
 
-#: The services that run from a release, by the group of their hosts.
-SERVICES = {
-    "head_server": "llama-head.service",
-    "rpc_worker": "llama-rpc.service",
-    "fast_router": "llama-router.service",
-}
-
 
 @dataclass(frozen=True)
 class NodeRelease:

@@ -88,7 +88,7 @@ class Service:
     :param active: systemd's ActiveState, and sub its SubState.
     :param job: whether systemd has a job for the unit.
     :param pid: 0 without a process.
-    :param started: start of the process in clock ticks since boot, which identifies it together with pid and boot id.
+    :param started: seconds from boot to the start of the process, which identifies it together with pid and boot id.
     :param unit_age_s: age of systemd's last answer on the unit.
     """
 
@@ -97,7 +97,7 @@ class Service:
     sub: str
     job: bool
     pid: int
-    started: int
+    started: float
     restarts: int
     release: str
     unit_age_s: float

@@ -47,7 +47,7 @@ class HeadObservation:
     sub: str = "dead"
     job: bool = False
     pid: int = 0
-    started: int = 0
+    started: float = 0.0
     state: str = "S"
     release: str = ""
     health: str = ""
@@ -70,7 +70,7 @@ class WorkerObservation:
     active: str
     job: bool
     pid: int
-    started: int
+    started: float
     state: str
     stale: int
 

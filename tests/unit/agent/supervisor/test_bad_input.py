@@ -69,7 +69,7 @@ def fetch(*arguments):
     return observation
 heartbeat_client.fetch = fetch
 followers = heartbeat_client.Followers(int(sys.argv[2]))
-followers.follow({"n": "127.0.0.1"})
+followers.follow("head", {"n": "127.0.0.1"})
 until = time.monotonic() + 20
 while time.monotonic() < until and (not seen or seen[-1][0] != "heartbeat"):
     time.sleep(0.02)

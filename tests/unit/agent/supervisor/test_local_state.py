@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,10 +15,12 @@ import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.agent.common import command
 from ansible_collections.herd.inference.plugins.module_utils.agent.common.sysfs import Sysfs
-from ansible_collections.herd.inference.plugins.module_utils.agent.supervisor import local_state
+from ansible_collections.herd.inference.plugins.module_utils.agent.supervisor import daemon, local_state, settings
 from ansible_collections.herd.inference.plugins.module_utils.core.host import nvidia_smi as nvidia_smi_report
+from ansible_collections.herd.inference.plugins.module_utils.core.release import units
 from ansible_collections.herd.inference.plugins.module_utils.core.supervision import cluster_status, heartbeat
 from ansible_collections.herd.inference.plugins.module_utils.core.supervision.observations import PeerObservation
+from tests.unit.agent.agent_config import AGENT
 from tests.unit.core.supervision.test_heartbeat import BEAT
 
 FIXTURES = Path(__file__).parents[3] / "fixtures"
@@ -60,6 +64,8 @@ def test_binding_of_a_running_engine_is_read(monkeypatch: pytest.MonkeyPatch, tm
     unit.unit, unit.process = local_state.Unit(pid=7), local_state.Process(started=1)
     (tmp_path / "7").mkdir()
     (tmp_path / "7" / "numa_maps").write_text("00400000 prefer:1 file=/bin/x mapped=1\n", encoding="ascii")
+    status = tmp_path / "7" / "status"
+    status.write_text("Name:\tllama-server\nMems_allowed:\t00000003\nMems_allowed_list:\t0-1\n", encoding="ascii")
     monkeypatch.setattr(local_state, "PROC", tmp_path)
     processors = set(range(40))
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: processors if pid == 7 else set())
@@ -71,6 +77,10 @@ def test_binding_of_a_running_engine_is_read(monkeypatch: pytest.MonkeyPatch, tm
     processors, unit.process = set(range(20, 40)), local_state.Process(started=2)
     (after,) = bindings.of([unit])
     assert (after.bound, after.where) == (True, "NUMA node 1, processors 20-39, memory prefer:1")
+    status.write_text("Mems_allowed_list:\t0\n", encoding="ascii")
+    unit.process = local_state.Process(started=3)
+    (kept,) = bindings.of([unit])
+    assert (kept.bound, kept.where.endswith("memory prefer:1, memory only of node 0")) == (False, True)
     beat = replace(BEAT, bindings=found)
     assert heartbeat.read(heartbeat.write(beat)).bindings == found
     row = cluster_status.as_rows({"n1": PeerObservation("heartbeat", beat)})[0]
@@ -81,3 +91,34 @@ def test_host_with_one_numa_node_has_no_bindings(tmp_path: Path) -> None:
     unit = local_state.ObservedUnit("llama-head.service")
     unit.process = local_state.Process(started=1)
     assert local_state.Bindings(Sysfs(tmp_path)).of([unit]) == ()
+
+
+def test_start_of_a_process_is_in_seconds_whatever_the_kernels_tick(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "7").mkdir()
+    fields = ["S", *"1" * 10, "300", "100", *"1" * 6, "150050"]
+    (tmp_path / "7" / "stat").write_text(f"7 (llama (x) S) {' '.join(fields)}\n", encoding="ascii")
+    (tmp_path / "7" / "cmdline").write_bytes(b"llama-server\0--port\0")
+    monkeypatch.setattr(local_state, "PROC", tmp_path)
+    for ticks, found in ((100, (1500.5, 4.0)), (250, (600.2, 1.6))):
+        monkeypatch.setattr(os, "sysconf", lambda _name, ticks=ticks: ticks)
+        process = local_state.process(7)
+        assert (process.started, process.cpu_s) == found
+
+
+def test_binding_of_each_engine_of_the_node_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tmp_path / "agent.json"
+    config.write_text(json.dumps({**AGENT, "run_dir": str(tmp_path)}), encoding="utf-8")
+    monkeypatch.setattr(local_state, "ask_unit", lambda _name: None)
+    agent, asked = daemon.Agent(settings.read_settings(str(config))), set[str]()
+
+    def of(observed: Sequence[local_state.ObservedUnit]) -> tuple[heartbeat.EngineBinding, ...]:
+        asked.update(unit.name for unit in observed)
+        return tuple(heartbeat.EngineBinding(unit.name, True, "NUMA node 0") for unit in observed)
+
+    monkeypatch.setattr(agent.bindings, "of", of)
+    agent.tick()
+    agent.router.end()
+    assert asked == set(units.BY_GROUP.values())
+    assert {one.unit for one in heartbeat.read(agent.published).bindings} == asked

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -43,7 +43,7 @@ class Heard:
         self.head: Any = HEAD
         self.has_asked, self.is_silent = True, False
 
-    def have_asked(self) -> bool:
+    def have_asked(self, _names: Collection[str]) -> bool:
         return self.has_asked
 
     def observations(self, names: Collection[str], now: float) -> dict[str, PeerObservation]:
@@ -69,9 +69,8 @@ def heard() -> Heard:
 
 @pytest.fixture
 def publisher(config: Path, heard: Heard, monkeypatch: pytest.MonkeyPatch) -> tier_publisher.TierPublisher:
-    monkeypatch.setattr(tier_publisher, "Followers", lambda _port: heard)
     monkeypatch.setattr(time, "monotonic", lambda: 100.0)
-    return tier_publisher.TierPublisher(settings.read_settings(str(config)))
+    return tier_publisher.TierPublisher(settings.read_settings(str(config)), cast("Any", heard))
 
 
 @pytest.fixture
