@@ -104,12 +104,26 @@ def near(
     return Binding(chosen, f"NUMA node {wanted}, near {what}", node=wanted)
 
 
-def running(nodes: Mapping[int, Collection[int]], allowed: Collection[int], policy: str) -> tuple[bool, str]:
-    """Return whether a running process is bound to the processors of one NUMA node, and what it may use.
+def memory_nodes(status: str) -> tuple[int, ...]:
+    """Return the nodes of which a process may have memory, from C(Mems_allowed_list) of proc(5); none if unknown."""
+    listed = re.search(r"^Mems_allowed_list:\s*([0-9,-]+)$", status, re.MULTILINE)
+    return parse_list(listed[1]) if listed else ()
+
+
+def running(
+    nodes: Mapping[int, Collection[int]], allowed: Collection[int], policy: str, memory: Collection[int] = ()
+) -> tuple[bool, str]:
+    """Return whether a running process is bound to one NUMA node, and what it may use.
+
+    Bound are its processors. Memory follows them, unless its control group keeps it from that node.
 
     :param policy: of its memory, as the kernel writes it in C(numa_maps), such as C(prefer:1); empty if unknown.
+    :param memory: nodes of which it may have memory; empty if they are unknown.
     """
     at = sorted(node for node, listed in nodes.items() if set(listed) & set(allowed))
-    memory = f", memory {policy}" if policy else ""
+    of_memory = f", memory {policy}" if policy else ""
+    if memory and set(memory) < set(nodes):
+        of_memory += f", memory only of node{'s' if len(set(memory)) > 1 else ''} {format_list(memory)}"
     where = f"NUMA node{'s' if len(at) > 1 else ''} {format_list(at)}"
-    return len(at) == 1, f"{where}, processors {format_list(allowed)}{memory}"
+    bound = len(at) == 1 and (not memory or at[0] in memory)
+    return bound, f"{where}, processors {format_list(allowed)}{of_memory}"

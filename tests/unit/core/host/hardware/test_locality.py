@@ -130,6 +130,22 @@ def test_running_process_shows_its_binding(allowed: range, policy: str, found: t
     assert numa.running(NODES, allowed, policy) == found
 
 
+@pytest.mark.parametrize(
+    ("status", "found"),
+    [
+        ("Mems_allowed_list:\t0-1\n", (True, "NUMA node 1, processors 20-39")),
+        ("Mems_allowed_list:\t1\n", (True, "NUMA node 1, processors 20-39, memory only of node 1")),
+        # A control group keeps its memory from the node of its processors.
+        ("Mems_allowed_list:\t0\n", (False, "NUMA node 1, processors 20-39, memory only of node 0")),
+        ("Mems_allowed:\t00000001\n", (True, "NUMA node 1, processors 20-39")),
+        ("Mems_allowed_list:\t\n", (True, "NUMA node 1, processors 20-39")),
+    ],
+)
+def test_memory_that_a_control_group_allows_is_part_of_the_binding(status: str, found: tuple[bool, str]) -> None:
+    listed = numa.memory_nodes(f"Name:\tllama\n{status}")
+    assert numa.running(NODES, range(20, 40), "", listed) == found
+
+
 @pytest.mark.parametrize(("numbers", "text"), [((), ""), ((3,), "3"), ((0, 1, 2, 8), "0-2,8"), ((5, 4, 4), "4-5")])
 def test_numbers_are_written_as_the_kernel_does(numbers: tuple[int, ...], text: str) -> None:
     assert numa.format_list(numbers) == text
