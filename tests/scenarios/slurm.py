@@ -213,7 +213,7 @@ class Slurm:
             began = time.monotonic()
             assert stream.answer().is_whole
             per_s = 8 / (time.monotonic() - began)
-        return max(2, min(int(per_s * seconds), entry["context"] // entry["slots"] // 2))
+        return max(2, min(int(per_s * seconds), int(entry["context"]) // int(entry["slots"]) // 2))
 
 
 def _chat_url(entry: dict[str, Any]) -> str:

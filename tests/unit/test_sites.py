@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
+from ansible_collections.herd.inference.plugins.module_utils.agent import herdctl
 from ansible_collections.herd.inference.plugins.module_utils.core.operations import site_playbooks
 
 ROOT = Path(__file__).parents[2]
@@ -23,6 +25,8 @@ SITES = ("beefcake2", "beefcake2_slurm", "capella", "lab", "lab_slurm", "lab_vll
 #: Playbooks that others import with variables of theirs.
 PARTS = {"check_site", "switch_release"}
 PLAYBOOKS = sorted(path.stem for path in (ROOT / "playbooks").glob("*.yml") if path.stem not in PARTS)
+#: Refused playbooks whose work is not the operator's there, or that lack hosts.
+NO_OTHER = {"check_fabric", "check_models", "lock_models", "tidy"}
 PLANNED = ("beefcake2", "beefcake2_slurm", "lab", "lab_slurm")
 
 
@@ -55,10 +59,39 @@ def groups(site: str) -> dict[str, list[str]]:
     return {**found, "all": list(dict.fromkeys(host for names in found.values() for host in names))}
 
 
-def test_each_playbook_says_which_sites_it_serves() -> None:
+def refused(site: str) -> list[str]:
+    """List the playbooks that do not serve a site."""
+    here = groups(site)
+    return [name for name in PLAYBOOKS if site_playbooks.problem(name, here)]
+
+
+@pytest.mark.parametrize("name", PLAYBOOKS)
+def test_first_play_checks_the_site(name: str) -> None:
+    """So nothing runs before the refusal, and one run of the check stands for all playbooks."""
+    first = yaml.safe_load((ROOT / f"playbooks/{name}.yml").read_text(encoding="utf-8"))[0]
+    assert first["ansible.builtin.import_playbook"] == "check_site.yml"
+    assert first["vars"] == {"check_site_playbook": name}
+    assert "when" not in first
+
+
+def test_table_of_sites_has_each_playbook() -> None:
     assert set(PLAYBOOKS) == set(site_playbooks.INSTEAD)
-    for name in PLAYBOOKS:
-        assert f"check_site_playbook: {name}\n" in (ROOT / f"playbooks/{name}.yml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("site", SITES)
+def test_refusal_is_one_sentence_that_names_what_serves_the_site(site: str) -> None:
+    here = groups(site)
+    for name in refused(site):
+        text = site_playbooks.problem(name, here)
+        assert re.fullmatch(rf"{name}\.yml: expected [^:]+, found [^:]+: .+\.", text), text
+        remedy = text.split(": ", 2)[2]
+        named = [*re.findall(r"playbooks/([a-z_]+)\.yml", remedy), *re.findall(r"\b(site)\.yml", remedy)]
+        for other in named:
+            assert other in PLAYBOOKS, text
+            assert site_playbooks.problem(other, here) == "", text
+        commands = re.findall(r"herdctl ([a-z-]+)", remedy)
+        assert set(commands) <= set(herdctl.COMMANDS), text
+        assert named or commands or name in NO_OTHER, text
 
 
 @pytest.mark.parametrize("site", SITES)
@@ -76,8 +109,11 @@ def test_each_playbook_that_serves_a_site_matches_hosts(site: str) -> None:
         assert any(f"\n      {host}" in text for text in plays for host in here["all"]), (name, part)
 
 
-@pytest.mark.parametrize(("name", "site"), [("site", "beefcake2_slurm"), ("slurm", "beefcake2"), ("status", "capella")])
-def test_other_playbook_stops_with_one_sentence(name: str, site: str) -> None:
+@pytest.mark.parametrize("site", SITES)
+def test_other_playbook_stops_with_one_sentence(site: str) -> None:
+    # Another playbook at each site.
+    names = refused(site)
+    name = names[SITES.index(site) % len(names)]
     done = play(name, site)
     assert done.returncode != 0
     problem = site_playbooks.problem(name, groups(site))
