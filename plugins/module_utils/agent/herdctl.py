@@ -18,9 +18,10 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from ..core.errors import HerdError, NotFoundError
+from .common.compute_node import ComputeNodeError
 from .common.output import write_error_line
 
-EXIT_CONFIG = 2
+EXIT_CONFIG, EXIT_ELSEWHERE = 2, 4
 
 #: Each command: the module whose C(add_command) describes it, and the line that C(herdctl --help) shows.
 COMMANDS = {
@@ -107,4 +108,4 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(arguments.run(arguments))
     except HerdError as error:
         write_error_line(f"herdctl {given[0]}: {error}")
-        return EXIT_CONFIG
+        return EXIT_ELSEWHERE if isinstance(error, ComputeNodeError) else EXIT_CONFIG

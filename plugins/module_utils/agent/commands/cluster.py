@@ -22,7 +22,7 @@ from ...core.release import units
 from ...core.supervision.cluster_status import NODE_COLUMNS, as_rows, is_well, summary
 from ...core.supervision.observations import PeerObservation
 from ...core.text import terminal_text, text_table
-from ..common import command, engine_api
+from ..common import command, compute_node, engine_api
 from ..common.output import write, write_error_line, write_line, write_result
 from ..slurm.manager_state import DEFAULT_PATH as TIERS_PATH
 from ..supervisor import heartbeat_client, local_state
@@ -82,6 +82,7 @@ def _tiers(file: Path, unit: str) -> _Shown:
 
 def _source(arguments: argparse.Namespace) -> Callable[[], _Shown]:
     """Return what shows this site: the heartbeats of its nodes, or on Slurm's controller its tiers."""
+    compute_node.check("the state of the cluster", "llama-service-status", arguments.config, arguments.tiers_config)
     if not Path(arguments.config).exists() and Path(arguments.tiers_config).exists():
         return partial(_tiers, *tier_table.status_file(arguments.tiers_config, arguments.config))
     return partial(_heartbeats, _settings(arguments))
@@ -249,7 +250,7 @@ def _add(
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Describe the operator's commands."""
-    well = "0 all is well, 1 a problem, 2 configuration error"
+    well = "0 all is well, 1 a problem, 2 configuration error, 4 ask on the controller of Slurm"
     answer = "0 answered, 2 configuration error or no engine on this node, 3 no answer"
     status = _add(
         commands, "status", status_command, "Show the heartbeat of every node; on Slurm's controller its tiers.", well

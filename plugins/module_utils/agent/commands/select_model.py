@@ -15,6 +15,7 @@ from ...core.errors import InvalidInputError, NotFoundError
 from ...core.gateway import task_routing, task_text, tiers
 from ...core.gateway.tiers import TierStatus
 from ...core.slurm import tier_status
+from ..common import compute_node
 from ..common.output import write_line, write_result
 
 CONFIG, TIER_STATUS = "/etc/herd/gateway.json", "/run/herd/tiers.json"
@@ -47,6 +48,7 @@ def read_tiers(path: str, wall: float) -> Mapping[str, TierStatus] | None:
 
 def select_model_command(arguments: argparse.Namespace) -> int:
     """Print the choice."""
+    compute_node.check("the gateway's task table", "llama-model-selector", arguments.config)
     table, wall = read_table(arguments.config), time.time()
     now = read_tiers(arguments.tier_status, wall)
     if arguments.task is None:
@@ -66,7 +68,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "select-model",
         description="Shows the tier and model of a task type, the reason, and the tier's status. Without a type it "
         "shows all types. It changes nothing: the gateway uses the same table for requests that name a task.",
-        epilog="exit status: 0 chosen; 2 unknown type, or no gateway on this host",
+        epilog="exit status: 0 chosen; 2 unknown type, or no gateway on this host; 4 ask on the controller of Slurm",
     )
     command.add_argument("task", nargs="?", metavar="TYPE", help="for example borrowing, fix or docs")
     form = command.add_mutually_exclusive_group()

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ...core.errors import InvalidInputError, RemoteFailureError
 from ...core.text import plain
+from ..common import compute_node
 from ..common.atomic_files import write_whole
 from ..common.output import write_line, write_result
 from ..slurm import manager
@@ -40,12 +41,14 @@ def manage_command(arguments: argparse.Namespace) -> int:
 
 def show_command(arguments: argparse.Namespace) -> int:
     """Show the tiers. The status is 0 if every enabled tier is ready, else 3."""
+    compute_node.check("the state of the tiers", "herdctl tiers", arguments.config, arguments.agent_config)
     found = tier_table.read(*tier_table.status_file(arguments.config, arguments.agent_config))
     write_result(arguments.json, found.data, found.text, indent=2)
     return 0 if found.is_ready else EXIT_NOT_READY
 
 
 def _settings_for(arguments: argparse.Namespace) -> ManagerSettings:
+    compute_node.check("the state of the tiers", "herdctl tiers", arguments.config, arguments.agent_config)
     if not Path(arguments.config).exists() and Path(arguments.agent_config).exists():
         raise InvalidInputError(
             "tiers that run as Slurm jobs",
@@ -97,7 +100,8 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     tiers = commands.add_parser(
         "tiers",
         description="Show the tiers, and stop or start those that run as Slurm jobs (on the controller, or on the "
-        "gateway's host). Exit status: 0 every enabled tier is ready, 2 configuration error, 3 a tier is not ready.",
+        "gateway's host). Exit status: 0 every enabled tier is ready, 2 configuration error, 3 a tier is not ready, "
+        "4 ask on the controller of Slurm.",
     )
     tiers.add_argument("--config", default=DEFAULT_PATH, help="configuration file (default: %(default)s)")
     tiers.add_argument("--agent-config", default=AGENT_PATH, help="the agent's, without Slurm (default: %(default)s)")

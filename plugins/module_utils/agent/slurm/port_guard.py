@@ -32,14 +32,14 @@ from typing import Any
 
 from ...core.errors import InvalidInputError, RemoteFailureError
 from ...core.vllm.job import port_request
-from ..common import command
+from ..common import command, compute_node
 from ..common.config import read_config
 from ..common.log import log
 from ..common.systemd_notify import notify
 from ..supervisor import local_state
 
 SCHEMA = 1
-DEFAULT_PATH = "/etc/herd/job-guard.json"
+DEFAULT_PATH = compute_node.GUARD
 TABLE, OPEN, CLOSED, REMOTE = "herd_jobs", "open", "closed", "remote"
 #: Seconds until an open port closes without a renewal, and between two renewals.
 LIFE_S, RENEW_S = 60, 20.0
