@@ -86,6 +86,7 @@ _value:
       specification.
     - C(problems), sentences that stop, and C(warnings), sentences that do not.
     - C(graces), by QoS the longest grace that a tier of it counts on.
+    - C(bindings), by tier the processors, nodes and hosts of jobs that ask for processors near their GPU.
     - C(report), the placement of all tiers as data, and C(text), the same for people.
   type: dict
   sample: {tiers: {}, problems: [], warnings: [], graces: {ai_opportunistic: 30}, report: {fits: true}, text: ''}
@@ -166,6 +167,11 @@ def tier_plan(
             for name, one in plans.items():
                 one["tier"]["gpu_conflict"] = rules.gpu_conflict(name, whole, cluster)
     graces = {tier["qos"]: max(one["grace"] for one in whole if one["qos"] == tier["qos"]) for tier in whole}
+    bindings = {
+        name: {"cpus": one["tier"]["cpus"], "nodes": one["tier"]["nodes"], "hosts": sorted(one["data"]["nodes"])}
+        for name, one in plans.items()
+        if one.get("limits", {}).get("gres_flags")
+    }
     report = rules.plan_data(plans, found, warnings)
     text = rules.plan_text(report)
     return {
@@ -173,6 +179,7 @@ def tier_plan(
         "problems": found,
         "warnings": warnings,
         "graces": graces,
+        "bindings": bindings,
         "report": report,
         "text": text,
     }

@@ -86,6 +86,12 @@ options:
       - A C(KillWait) in slurm.conf that is shorter than the longest of them gets a warning.
     type: dict
     default: {}
+  bindings:
+    description:
+      - Tiers whose jobs ask for processors of their GPU's sockets only, by name, with C(cpus), C(nodes) and C(hosts).
+      - A job that asks for more than these sockets have never starts. That is an error, if gres.conf has C(Cores=).
+    type: dict
+    default: {}
   viewer:
     description: User that must see the jobs of all users. A C(PrivateData) that hides them gets a warning.
     type: str
@@ -103,6 +109,7 @@ EXAMPLES = r"""
       - {name: llama, account: ai, qos: [ai_opportunistic], default_qos: ai_opportunistic}
     partitions: {gpu_ai: [ai_opportunistic], gpu_vasp: [vasp_priority]}
     graces: {ai_opportunistic: 30}
+    bindings: {fast: {cpus: 16, nodes: 1, hosts: [vasp-02]}}
     viewer: llama
 """
 
@@ -149,10 +156,16 @@ def wanted_by(given: dict[str, Any]) -> slurm_accounting.Accounting:
 def problems_of(given: dict[str, Any], configuration: dict[str, str]) -> list[str]:
     """List what is wrong with slurm.conf and its partitions."""
     partitions = slurm_accounting.parse_partitions(slurm_commands.run("scontrol", "--oneliner", "show", "partition"))
+    nodes = slurm_commands.run("scontrol", "--oneliner", "show", "node") if given["bindings"] else ""
+    bindings = {
+        str(name): {**tier, "cpus": int(tier["cpus"]), "nodes": int(tier["nodes"])}
+        for name, tier in given["bindings"].items()
+    }
     return [
         *slurm_accounting.configuration_problems(configuration),
         *slurm_accounting.version_problems(configuration),
         *slurm_accounting.partition_problems(partitions, given["partitions"]),
+        *slurm_accounting.binding_problems(slurm_accounting.parse_gpu_processors(nodes), bindings),
     ]
 
 
@@ -238,6 +251,7 @@ def main() -> None:
         },
         partitions={"type": "dict", "default": {}},
         graces={"type": "dict", "default": {}},
+        bindings={"type": "dict", "default": {}},
         viewer={"type": "str", "default": ""},
     )
 

@@ -12,7 +12,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+from ..host import numa
 from . import queue
 
 #: Fields of sacctmgr -nP show qos, show assoc and show user.
@@ -21,6 +23,8 @@ ASSOC_FIELDS = "Cluster,Account,User,QOS,DefaultQOS"
 USER_FIELDS = "User,AdminLevel"
 #: The first version whose srun has --overlap.
 OLDEST = (20, 11)
+#: A kind of GRES of a node with the sockets near it, such as C(gpu:v100:1(S:0)).
+_GRES = re.compile(r"(\w+)(?::[\w.-]+)*\(S:([0-9,-]+)\)")
 #: Settings of slurm.conf: the required value, and the reason.
 _CONFIGURATION = {
     "PreemptType": ("preempt/qos", "a QoS preempts another one"),
@@ -182,6 +186,47 @@ def parse_partitions(text: str) -> dict[str, dict[str, str]]:
         facts = dict(word.split("=", 1) for word in line.split() if "=" in word)
         if "PartitionName" in facts:
             found[facts["PartitionName"]] = facts
+    return found
+
+
+def parse_gpu_processors(text: str) -> dict[str, int]:
+    """Read C(scontrol -o show node): most processors near the GPUs of each node whose sockets Slurm knows.
+
+    Slurm knows them from C(Cores=) or C(AutoDetect=) in gres.conf, and writes them as C(gpu:v100:1(S:0)).
+    """
+    found = {}
+    for line in text.splitlines():
+        facts = dict(word.split("=", 1) for word in line.split() if "=" in word)
+        sockets = {
+            number
+            for kind, listed in _GRES.findall(facts.get("Gres", ""))
+            if kind in ("gpu", "shard")
+            for number in numa.parse_list(listed)
+        }
+        size = [facts.get(name, "") for name in ("CoresPerSocket", "ThreadsPerCore")]
+        if "NodeName" in facts and sockets and all(number.isdigit() for number in size):
+            found[facts["NodeName"]] = len(sockets) * int(size[0]) * int(size[1])
+    return found
+
+
+def binding_problems(processors: Mapping[str, int], tiers: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """List tiers that ask for more processors than their GPUs' sockets have: Slurm never starts such a job.
+
+    By the manual of gres.conf, C(--gres-flags=enforce-binding) allows a job the processors in C(Cores=) only.
+
+    :param processors: of each node, as parse_gpu_processors returns them.
+    :param tiers: jobs with this flag: C(cpus) and C(nodes) of the job, and C(hosts) that it may use.
+    """
+    found = []
+    for name, tier in sorted(tiers.items()):
+        small = {host: processors[host] for host in tier["hosts"] if processors.get(host, tier["cpus"]) < tier["cpus"]}
+        if len(tier["hosts"]) - len(small) < tier["nodes"]:
+            host, most = min(small.items(), key=lambda one: (one[1], one[0]))
+            found.append(
+                f"tier {name}: expected at most {most} cpus, which the sockets of the GPUs of {host} have (Cores= in "
+                f"gres.conf), found {tier['cpus']}: Slurm would never start the job. Lower cpus, or set "
+                f"slurm_tiers_near_gpu: false, which lets jobs use processors far from their GPU."
+            )
     return found
 
 

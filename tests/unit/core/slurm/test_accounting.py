@@ -189,3 +189,57 @@ def test_qos_with_a_shorter_grace_than_its_tiers_is_reported(
     found = slurm_accounting.grace_problems(graces, WANTED, there)
     assert [name for name in expected if any(f"the QoS {name} to have" in text for text in found)] == expected
     assert len(found) == len(expected)
+
+
+NODE = (
+    "NodeName={name} Arch=x86_64 CoresPerSocket=10  CPUAlloc=0 CPUEfctv=40 CPUTot=40 CPULoad=0.10 "
+    "AvailableFeatures=(null) ActiveFeatures=(null) Gres={gres} NodeAddr={name} NodeHostName={name} Version=22.05.8 "
+    "OS=Linux 5.10.0 #1 SMP Debian RealMemory=128000 Sockets=2 Boards=1 State=IDLE ThreadsPerCore=2 Partitions=gpu_ai"
+)
+FAST = {"cpus": 24, "nodes": 1, "hosts": ["a", "b"]}
+
+
+@pytest.mark.parametrize(
+    ("gres", "processors"),
+    [
+        ("gpu:v100:1(S:0)", {"a": 20}),
+        ("gpu:1(S:1),shard:8(S:1)", {"a": 20}),
+        ("gpu:2(S:0-1)", {"a": 40}),
+        ("gpu:tesla_v100-32g:2(S:0,1)", {"a": 40}),
+        # Without Cores= Slurm knows no socket.
+        ("gpu:v100:1", {}),
+        ("(null)", {}),
+        ("nic:1(S:0)", {}),
+    ],
+)
+def test_processors_near_the_gpus_are_read_from_slurm(gres: str, processors: dict[str, int]) -> None:
+    assert slurm_accounting.parse_gpu_processors(NODE.format(name="a", gres=gres)) == processors
+
+
+def test_node_that_says_no_size_is_left_out() -> None:
+    line = NODE.format(name="a", gres="gpu:1(S:0)").replace("ThreadsPerCore=2 ", "")
+    assert slurm_accounting.parse_gpu_processors(f"{line}\n\n") == {}
+
+
+@pytest.mark.parametrize(
+    ("processors", "tier", "most"),
+    [
+        ({"a": 20, "b": 20}, FAST, 20),
+        ({"a": 20, "b": 20}, {**FAST, "cpus": 20}, 0),
+        # Another host of the tier has room, or says nothing.
+        ({"a": 20, "b": 40}, FAST, 0),
+        ({"a": 20}, FAST, 0),
+        ({"a": 20, "b": 40}, {**FAST, "nodes": 2}, 20),
+        ({}, FAST, 0),
+    ],
+)
+def test_tier_with_more_processors_than_the_gpus_sockets_is_a_problem(
+    processors: dict[str, int], tier: dict[str, object], most: int
+) -> None:
+    problems = slurm_accounting.binding_problems(processors, {"fast": tier})
+    assert bool(problems) is bool(most)
+    if most:
+        assert f"tier fast: expected at most {most} cpus" in problems[0]
+        assert (
+            "found 24: Slurm would never start the job. Lower cpus, or set slurm_tiers_near_gpu: false" in problems[0]
+        )

@@ -31,6 +31,7 @@ WANTED = {
 }
 DOUBLE = """#!/bin/sh
 case "$*" in
+  *"show node"*) cat {folder}/nodes;;
   *config*) cat {folder}/config;;
   *partition*) cat {fixtures}/partition-22.05.txt;;
   *"show qos"*) cat {fixtures}/qos-22.05.txt;;
@@ -42,6 +43,9 @@ esac
 
 def run(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, configuration: str, **more: Any) -> dict[str, Any]:
     (folder / "config").write_text(configuration, encoding="utf-8")
+    (folder / "nodes").write_text(
+        "NodeName=vasp-02 CoresPerSocket=20 Gres=gpu:v100:1(S:0) Sockets=2 ThreadsPerCore=1\n", encoding="utf-8"
+    )
     (folder / "users").write_text("llama|None\nroot|Administrator\n", encoding="utf-8")
     for name in ("scontrol", "sacctmgr"):
         (folder / name).write_text(DOUBLE.format(folder=folder, fixtures=FIXTURES), encoding="utf-8")
@@ -82,6 +86,11 @@ def test_unsuitable_settings_are_warnings(tmp_path: Path, monkeypatch: pytest.Mo
     [
         ({}, {"graces": {"ai_opportunistic": 90}}, "the 90 seconds of grace of its tiers, found GraceTime 30"),
         ({"SLURM_VERSION": "20.02.7"}, {}, "expected Slurm 20.11 or newer"),
+        (
+            {},
+            {"bindings": {"fast": {"cpus": 24, "nodes": 1, "hosts": ["vasp-02"]}}},
+            "tier fast: expected at most 20 cpus, which the sockets of the GPUs of vasp-02 have",
+        ),
     ],
 )
 def test_impossible_settings_fail(
