@@ -97,6 +97,14 @@ def test_logs_of_all_hosts_are_one_log(serving: Slurm, operator: Operator, tmp_p
     assert one.rc == 0, one.output
     data = json.loads((tmp_path / "tiers.json").read_text(encoding="utf-8"))
     assert {(line["host"], line["unit"]) for line in data["lines"]} <= {(CONTROLLER, "herd-tiers.service")}
+    job = serving.wait_ready("reasoning")["job_id"]
+    words = ("-e", f"logs_units=job-{job}", "-e", "logs_since=-1d", "-e", f"logs_file={tmp_path}/job.json")
+    of_job = operator.play("playbooks/logs.yml", *words)
+    assert of_job.rc == 0, of_job.output
+    data = json.loads((tmp_path / "job.json").read_text(encoding="utf-8"))
+    assert {line["host"] for line in data["lines"]} == {CONTROLLER}
+    assert {f"job-{job}/job", f"job-{job}/head"} <= {line["unit"] for line in data["lines"]}
+    assert key not in of_job.output
 
 
 def collected(folder: Path, host: str) -> dict[str, str]:

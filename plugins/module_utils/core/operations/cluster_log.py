@@ -50,7 +50,7 @@ def chosen(present: Sequence[str], wanted: Sequence[str]) -> list[str]:
         unit = UNITS.get(name) or (name if name.endswith(".service") else f"{name}.service")
         if unit not in UNITS.values() and not unit.startswith(("herd-", "llama-")):
             raise InvalidInputError(
-                f"units among {', '.join(UNITS)}, or a unit of the collection such as herd-queue",
+                f"units among {', '.join(UNITS)}, jobs, job-NUMBER, or a unit of the collection such as herd-queue",
                 repr(name[:80]),
                 "correct the list of units",
             )
@@ -80,9 +80,19 @@ def read_journal(output: str, secrets: Sequence[str], lines: int) -> dict[str, A
     :param secrets: words that are replaced, beside all that looks like a secret.
     :returns: C(lines) with time (microseconds), unit and text, and C(cut), whether earlier lines were left out.
     """
-    records = [record for line in output.splitlines() if (record := _record(line))]
+    return last([record for line in output.splitlines() if (record := _record(line))], secrets, lines)
+
+
+def last(records: Sequence[dict[str, Any]], secrets: Sequence[str], lines: int) -> dict[str, Any]:
+    """Return the last lines of these records, as C(read_journal) does."""
     kept = records[-lines:] if len(records) > lines else records
     return {"lines": list(_without_secrets(kept, secrets)), "cut": len(records) > lines}
+
+
+def merged(one: Mapping[str, Any], other: Mapping[str, Any], lines: int) -> dict[str, Any]:
+    """Join two such results of a host by time, and keep the last lines."""
+    found = sorted([*one["lines"], *other["lines"]], key=lambda record: record["time"])
+    return {"lines": found[-lines:], "cut": one["cut"] or other["cut"] or len(found) > lines}
 
 
 def _record(line: str) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -91,3 +92,30 @@ def test_invalid_window_is_refused_with_a_sentence(run: Run, arguments: dict[str
     found = run(**arguments)
     assert found["failed"]
     assert sentence in found["msg"]
+
+
+def test_logs_of_jobs_are_lines_of_the_window(run: Run, tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    (logs / "41").mkdir(parents=True)
+    stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time.time() - 60))
+    (logs / "41" / "job.log").write_text(f"2020-01-01 10:00:00 old\n{stamp} it uses canary-of-a-key\n")
+    (logs / "41" / "head.log").write_text("0.00.001.000 I srv  init\n0.01.001.000 I srv  ready\n")
+    (logs / "41" / "tier.json").write_text("{}")
+    (logs / "coder_7.out").write_text(f"{stamp} hello\n")
+    (logs / "other.txt").write_text(f"{stamp} not ours\n")
+    given = {"since": "-1h", "job_logs": [str(logs), str(tmp_path / "none")]}
+    found = run(**given)
+    units = [line["unit"] for line in found["lines"]]
+    assert sorted(units) == ["herd-agent.service", "job-41/head", "job-41/head", "job-41/job", "job-7/coder"]
+    times = [line["time"] for line in found["lines"]]
+    assert times == sorted(times)
+    assert {line["text"] for line in found["lines"] if line["unit"] == "job-41/job"} == {f"{stamp} it uses [left out]"}
+    # The journal is not asked for logs of jobs alone.
+    (tmp_path / "arguments").unlink()
+    assert {line["unit"] for line in run(units=["job-41"], **given)["lines"]} == {"job-41/job", "job-41/head"}
+    assert [line["unit"] for line in run(units=["job-7/coder"], **given)["lines"]] == ["job-7/coder"]
+    assert not (tmp_path / "arguments").exists()
+    assert [line["unit"] for line in run(units=["agent"], **given)["lines"]] == ["herd-agent.service"]
+    last = run(lines=1, **given)
+    assert (len(last["lines"]), last["cut"]) == (1, True)
+    assert "such as -15min" in run(units=["jobs"], since="soon", job_logs=[str(logs)])["msg"]
