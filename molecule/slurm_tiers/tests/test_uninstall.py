@@ -7,26 +7,12 @@ from __future__ import annotations
 
 import pytest
 
+from tests.scenarios.leftovers import LEFT
 from tests.scenarios.playbooks import Operator
 from tests.scenarios.slurm import CONTROLLER, NODES, SHARED, Slurm
 
 PLAY = "playbooks/remove.yml"
 CONFIRMED = ("-e", "remove_confirmed=true")
-# Prints every remainder of the roles on a host, and nothing on a clean host.
-LEFT = r"""
-grep -ls herd.inference /etc/systemd/system/* /etc/systemd/system/*.d/* /etc/tmpfiles.d/* /etc/logrotate.d/* \
-  /etc/nginx/*/* /etc/systemd/journald.conf.d/* 2>/dev/null
-ls -d /etc/herd /opt/herd /opt/llama.cpp /run/herd /run/herd-gateway /run/herd-guard /var/lib/herd \
-  /var/lib/herd-gateway /var/lib/herd-tiers /var/cache/herd /var/log/herd /var/log/nginx/herd.log* 2>/dev/null
-find /usr/local/bin -xtype l
-nft list tables | grep herd_
-getent passwd llama herd-gateway
-getent group llama herd-gateway
-pgrep -af '[h]erdctl|[l]lama-server|[r]pc-server'
-ss -Hltn '( sport = :8080 or sport = :8081 )'
-tailscale serve status --json | grep Proxy
-systemctl list-units --all --plain --no-legend 'herd-*' 'llama-*'
-"""
 # Sites of another owner: an independent one, and one that needs the gateway's upstream.
 OTHER_SITE = "server { listen 127.0.0.1:8099; location / { return 200 'theirs'; } }"
 DEPENDENT_SITE = "server { listen 127.0.0.1:8098; location / { proxy_pass http://herd_gateway; } }"
