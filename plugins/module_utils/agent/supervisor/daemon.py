@@ -46,7 +46,7 @@ class Agent:
         self.worker, self.head = local_state.ObservedUnit(units.WORKER), local_state.ObservedUnit(units.HEAD)
         actions = Actions(EnginePoller, self._order, lambda name, pid, _reason: self._restart_unit(name, pid), log)
         self.router_unit = local_state.ObservedUnit(units.ROUTER)
-        self.router = RouterMonitor(self.router_unit, settings.limits, actions)
+        self.router = RouterMonitor(self.router_unit, settings.limits, actions, lists_models=True)
         self.engine = SupervisedEngine(Supervisor(settings.limits), EnginePoller(), log, self._restart_group)
         self.gpus, self.bindings = local_state.Gpus(), local_state.Bindings()
         self.disks = disks.Disks(settings.disks, settings.disk_limits, settings.run_dir)

@@ -21,7 +21,7 @@ from typing import Any
 
 from ...core.engine import router_mode
 from ...core.engine.command_line import value_of
-from ...core.errors import reason_of
+from ...core.errors import HerdError, reason_of
 from ...core.host import proc_net
 from ...core.supervision import heartbeat
 from ...core.supervision.actions import Action
@@ -36,6 +36,8 @@ from .supervised_engine import ObservedProcess, SupervisedEngine, service_fields
 
 #: Seconds for the router to answer without a model.
 LOOK_UP_S = 10.0
+#: Seconds between two questions for the models that the router offers, and their largest number.
+MODELS_S, MOST_MODELS = 15.0, 64
 # States of supervision without a problem.
 QUIET = ("watching", "loading", "starting")
 
@@ -102,7 +104,13 @@ def states(api: engine_api.Api, timeout_s: float = LOOK_UP_S) -> list[router_mod
 class RouterMonitor:
     """Supervise one router."""
 
-    def __init__(self, observed: ObservedProcess, limits: RecoveryLimits, actions: Actions) -> None:
+    def __init__(
+        self, observed: ObservedProcess, limits: RecoveryLimits, actions: Actions, lists_models: bool = False
+    ) -> None:
+        """Create the monitor.
+
+        :param lists_models: whether the heartbeat names the models that the router offers.
+        """
         self.limits, self.actions, self.observed = limits, actions, observed
         self.own = SupervisedEngine(
             Supervisor(limits, "the router"), actions.make_poller(), actions.log, self._restart, self._ask_router
@@ -110,6 +118,8 @@ class RouterMonitor:
         self.own.poller.may_ask = False
         self.own.begin()
         self.models: dict[str, _Model] = {}
+        self.offered: tuple[str, ...] = ()
+        self._lists_models, self._listed_at = lists_models, -MODELS_S
         self._backoffs: dict[str, Backoff] = {}
         self._recovered = 0
         self._causes: Counter[str] = Counter()
@@ -167,6 +177,9 @@ class RouterMonitor:
         self._track_models(found, state.api)
         if not unit.loaded:
             return None
+        if self._lists_models and state.health == "ok" and state.api and now - self._listed_at >= MODELS_S:
+            self._listed_at = now
+            threading.Thread(target=self._list_models, args=(state.api,), daemon=True).start()
         for name, (pid, child) in found.items():
             if name in self.models:
                 self._observe_model(now, name, pid, child, table, hold)
@@ -200,6 +213,7 @@ class RouterMonitor:
             reason=plain(said.reason),
             recoveries=self._recovered + sum(one.supervisor.recoveries for one in (self.own, *self.models.values())),
             draining=False,
+            models=self.offered,
         )
 
     @property
@@ -211,6 +225,16 @@ class RouterMonitor:
         """End all pollers."""
         for engine in (self.own, *self.models.values()):
             engine.poller.ended = True
+
+    def _list_models(self, api: engine_api.Api) -> None:
+        """Read the names of the router's models; the last known ones stay if it does not answer."""
+        try:
+            found = states(api)
+        except (HerdError, ValueError, KeyError, TypeError, AttributeError, OSError):
+            return
+        names = dict.fromkeys(name for model in found for name in (model.id, *model.aliases))
+        # A name that a heartbeat cannot hold would make all of it invalid.
+        self.offered = tuple(name for name in names if name == plain(name))[:MOST_MODELS]
 
     def _restart(self, action: Action) -> None:
         self.actions.log(f"restarting the router: {action.reason}")

@@ -147,7 +147,7 @@ def _endpoint(
         host=tier.host,
         address=tier.address if address.startswith("127.") else address,
         port=int(port),
-        models=tier.models,
+        models=_models(tier, engine),
         state=READY,
         percent=100,
         context=0,
@@ -157,6 +157,14 @@ def _endpoint(
         heartbeat=wall,
         load=_load(tier, engine, seen),
     )
+
+
+def _models(tier: ServiceTier, engine: Head) -> tuple[str, ...]:
+    """Return the models that an engine offers: those of the inventory that it has, then those that a router found."""
+    if not tier.is_router or not engine.models:
+        return tier.models
+    named = [name for name in tier.models if name in engine.models]
+    return tuple(dict.fromkeys([*named, *engine.models]))
 
 
 def _load(tier: ServiceTier, engine: Head, seen: Observations) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, TypeVar
 
 from ..errors import RemoteFailureError
@@ -127,6 +127,7 @@ class Head(Service):
     :param lost: workers that it is not connected to.
     :param busy: slots that work on a request; waiting are requests that wait for a slot. -1 is unknown.
     :param supervision: the state of supervision in one word, and reason its cause.
+    :param models: names of the models that a router offers; empty if they are not known.
     """
 
     api: str
@@ -142,6 +143,7 @@ class Head(Service):
     reason: str
     recoveries: int
     draining: bool
+    models: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -237,14 +239,15 @@ def _read_part(kind: type[_Part], data: Any, where: str) -> _Part:
     if not isinstance(data, Mapping):
         raise ValueError(f"{where} is not an object")
     values: dict[str, Any] = {}
-    for name, of in ((field.name, str(field.type)) for field in fields(kind)):
+    for field in fields(kind):
+        name, of = field.name, str(field.type)
         if of in _PARTS:
             values[name] = None if data.get(name) is None else _read_part(_PARTS[of], data[name], name)
         elif of in _LISTS:
             values[name] = tuple(_read_part(_LISTS[of], item, name) for item in _items(data.get(name, []), name))
         elif name in data:
             values[name] = _read_value(of, data[name], f"{where}.{name}", -1 if name in _MAY_BE_UNKNOWN else 0)
-        else:
+        elif field.default is MISSING:
             raise ValueError(f"{where} has no {name}")
     return kind(**values)
 

@@ -140,3 +140,34 @@ tell(run(1)); stop("a"); tell(run(4)); models["a"] = model(21, "a"); tell(run(2)
 """
     told = [one for one in outcome(herdctl, code) if one[0] != "/models/unload"]
     assert told == [["watching", 2, 1, 0, "x"], ["recovering", 2, 1, 1, "x"], ["watching", 0, 0, 1, "x"]]
+
+
+def test_heartbeat_names_the_models_that_the_router_offers(herdctl: Path) -> None:
+    code = """
+from herd.core.engine.router_mode import RouterModelState as State
+router_monitor.asked = lambda *words, **more: None
+bad = State("b\\nad", (), "", None)
+answers = [[State("small", ("s",), "loaded", None), State("found", (), "unloaded", None), bad]]
+calls = []
+def states(api, timeout_s=0):
+    calls.append(api.endpoint)
+    if not answers: raise OSError("no answer")
+    return answers[0]
+router_monitor.states = states
+unit = Unit("llama-router.service")
+silent = router_monitor.RouterMonitor(unit, RecoveryLimits(), actions)
+done.append([list(silent.step(1.0, [], "").models), len(calls)])
+monitor = router_monitor.RouterMonitor(unit, RecoveryLimits(), actions, lists_models=True)
+done.append([list(monitor.step(1.0, [], "").models), calls])
+monitor.step(2.0, [], "")
+done.append(len(calls))
+answers.clear()
+done.append(list(monitor.step(2.0 + router_monitor.MODELS_S, [], "").models))
+"""
+    names = ["small", "s", "found"]
+    silent, first, second, kept = outcome(herdctl, code)
+    assert silent == [[], 0]
+    assert first[0] == names
+    assert second == 1
+    # The last known ones stay while the router does not answer.
+    assert kept == names

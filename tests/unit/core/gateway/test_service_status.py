@@ -159,3 +159,23 @@ def test_router_goes_on_while_one_of_its_models_is_restarted() -> None:
     assert found.state == "ready"
     # Each model has these slots; the heartbeat counts those of the models in memory.
     assert found.endpoints[0].slots == 2
+
+
+@pytest.mark.parametrize(
+    ("offered", "models"),
+    [
+        # The router found another one in its folder.
+        (("found", "small"), ("small", "found")),
+        # A named model without a file is not offered.
+        (("found",), ("found",)),
+        # The agent has not asked yet.
+        ((), ("small",)),
+    ],
+)
+def test_models_that_a_router_found_are_offered(offered: tuple[str, ...], models: tuple[str, ...]) -> None:
+    router = replace(HEAD, api="10.0.0.33:8080", models=offered)
+    (endpoint,) = service_status.report(FAST, seen(router=router), WALL).endpoints
+    assert endpoint.models == models
+    # A head has one model, whatever it calls it.
+    (endpoint,) = service_status.report(REASONING, seen(head=replace(HEAD, models=offered)), WALL).endpoints
+    assert endpoint.models == ("OR1",)
