@@ -240,7 +240,7 @@ class Bindings:
 
     def __init__(self, host: sysfs.Sysfs | None = None) -> None:
         self._nodes = locality.processors(host or sysfs.Sysfs())
-        self._known: dict[str, tuple[int, heartbeat.EngineBinding]] = {}
+        self._known: dict[str, tuple[float, heartbeat.EngineBinding]] = {}
 
     def of(self, units: Sequence[ObservedUnit]) -> tuple[heartbeat.EngineBinding, ...]:
         """Return the bindings of running engines; none on a host with one NUMA node."""

@@ -102,21 +102,20 @@ def timed(text: str, changed: float, year: int, local: LocalTime) -> list[tuple[
     lines = text.splitlines()
     found = [_time(line, changed, year, local) for line in lines]
     times: list[float | None] = [time for time, _offset in found]
-    end, offset = changed, None
-    for number in range(len(lines) - 1, -1, -1):
-        later, offset = offset, found[number][1]
-        if times[number] is not None:
-            end, offset = times[number] or end, None
-        elif offset is None:
-            offset = later
-        else:
+    end = changed
+    later: float | None = None
+    for number in reversed(range(len(lines))):
+        time, offset = found[number]
+        if time is not None:
+            end, later = time, None
+        elif offset is not None:
             # An engine that was started again begins at zero; the former one ended before.
-            end = end - (later - offset) if later is not None and later >= offset else end
-            times[number] = end
+            end -= later - offset if later is not None and later >= offset else 0.0
+            times[number], later = end, offset
     first = next((time for time in times if time is not None), changed)
     placed = []
-    for time, line in zip(times, lines):
-        first = first if time is None else time
+    for known, line in zip(times, lines):
+        first = first if known is None else known
         placed.append((first, line))
     return placed
 

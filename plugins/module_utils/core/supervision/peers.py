@@ -16,7 +16,7 @@ from .observations import HeadObservation, PeerObservation
 # A token may have been seen that long after it was made.
 PROGRESS_LAG_S = 4.0
 # Boot of the host, id and start of a worker's process.
-Identity = tuple[str, int, int]
+Identity = tuple[str, int, float]
 
 
 @dataclass
@@ -63,7 +63,7 @@ class PeerTracker:
     def __init__(self, limits: RecoveryLimits, notices: Notices) -> None:
         self.limits, self.notices = limits, notices
         self._peers: dict[str, _Peer] = {}
-        self._drained_for: set[tuple[str, int, int, str]] = set()
+        self._drained_for: set[tuple[str, int, float, str]] = set()
 
     def begin_process(self) -> None:
         """Forget the connections of the head's former process."""

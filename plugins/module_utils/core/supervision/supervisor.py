@@ -47,7 +47,7 @@ class Supervisor:
         self._peers = PeerTracker(limits, self._notices)
         self._liveness = Liveness(limits, name)
         self._last: float | None = None
-        self._process = (0, 0)
+        self._process = (0, 0.0)
         self._restart_requested = ((0, 0), 0.0)
         self._was_active = False
         self._serving = False
@@ -121,7 +121,7 @@ class Supervisor:
         if self._was_active or self.state != "stopped":
             actions.append(Action(LOG, f"{self.name}'s unit is {head.active}: it was stopped, and stays so"))
         self._was_active, self._serving, self._trouble_at = False, False, None
-        self._process = (0, 0)
+        self._process = (0, 0.0)
         self._set("stopped")
 
     def _step_running(

@@ -20,7 +20,7 @@ class WorkerMonitor:
         self.limits = limits
         self.backoff = Backoff(limits.backoff_s, limits.calm_s)
         self._last: float | None = None
-        self._process = (0, 0)
+        self._process = (0, 0.0)
         self._since: dict[str, float] = {}
         self._is_waiting = False
         #: How often the monitor asked for a restart, by cause (metric_names.py).
