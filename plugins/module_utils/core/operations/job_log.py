@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import PurePosixPath
 from typing import Any
 
 from ..errors import InvalidInputError
@@ -26,8 +25,8 @@ _SINCE_START = re.compile(r"^(\d{1,7})\.(\d\d)\.(\d{3})\.(\d{3}) [A-Z] ")
 _DAY_S = 86400.0
 #: Names of jobs' logs that an operator may write: all, those of a job, or one of them.
 _WANTED = re.compile(r"jobs|job-\d{1,12}(?:/[\w.-]{1,100})?")
-_IN_FOLDER = re.compile(r"\d{1,12}")
-_FLAT = re.compile(r"(?P<name>.+)[-_](?P<job>\d{1,12})\.(?:log|out)")
+_IN_FOLDER = re.compile(r"(?P<job>\d{1,12})/(?P<name>[\w.-]+)\.log")
+_FLAT = re.compile(r"(?P<name>[\w.-]+)[-_](?P<job>\d{1,12})\.(?:log|out)")
 _UNITS_S = {
     **dict.fromkeys(("s", "sec", "second", "seconds", ""), 1.0),
     **dict.fromkeys(("m", "min", "minute", "minutes"), 60.0),
@@ -46,9 +45,8 @@ def is_job(name: str) -> bool:
 
 def unit_of(path: str) -> str:
     """Return the name of a log by its path below the folder of logs, such as C(job-41/head); empty if it is none."""
-    parts = PurePosixPath(path)
-    if len(parts.parts) > 1 and _IN_FOLDER.fullmatch(parts.parts[0]) and parts.suffix == ".log":
-        return f"job-{parts.parts[0]}/{parts.stem}"
+    if found := _IN_FOLDER.fullmatch(path):
+        return f"job-{found['job']}/{found['name']}"
     flat = _FLAT.fullmatch(path)
     return f"job-{flat['job']}/{flat['name']}" if flat else ""
 
