@@ -1,7 +1,7 @@
 # The commands of this clone; `make help` lists them. Environments, builds and root file systems are
 # cached outside the clone, in $HERD_CACHE (default ~/.cache/herd.inference), keyed by their content.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-down test test-slow lint unit compat sanity lab-test scenario chaos losses soak bench bench-fetch bench-gateway reference engine-test gateway-test browser-test monitoring-test dashboards pictures accuracy gateway-lock node-lock vllm-lock
+.PHONY: help setup demo demo-down test test-slow lint unit compat sanity lab-test scenario chaos losses soak bench bench-fetch bench-gateway bench-plan reference engine-test gateway-test browser-test monitoring-test dashboards pictures accuracy gateway-lock node-lock vllm-lock
 SHELL := /bin/bash
 BIN := .venv/bin
 # `make test` and `make test-slow` are these targets, in this order. Joined ones run at the same time: those that use less
@@ -134,6 +134,9 @@ bench-gateway: setup ## Measure the time that the gateway adds to a request: wit
 	@tools/engine-ready 0c1e57098
 	@tools/gateway-ready
 	@$(BIN)/python bench/gateway.py
+
+bench-plan: setup ## Time of a plan and of reading its header, against the Python package gguf
+	@$(BIN)/python bench/plan.py
 
 bench: setup ## Time and task count of a no-change run, cold and warm build
 	@tools/lab-ready
