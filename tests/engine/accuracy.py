@@ -6,6 +6,14 @@
     python3 -m tests.engine.accuracy             measure everything, write data and table
     python3 -m tests.engine.accuracy --quick     one context of each model, compare only
 
+Each model's file is written when its cases are measured. To continue after an interruption, measure the rest, then
+write the page from all files:
+
+    python3 -m tests.engine.accuracy --model NAME [--model NAME ...]
+    python3 -m tests.engine.generated.listed
+    python3 -m tests.engine.generated.real_starts
+    python3 -m tests.engine.accuracy --table
+
 The measured bytes go to tests/fixtures/placement, from where unit tests check the planner without an engine. The table
 goes to docs/reference/placement-accuracy.md.
 """
