@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from . import definitions
-from .nodes import node_samples
+from .nodes import engine_bench, node_samples
 from .requests.measurement import Measurement
 from .results import CaseResult, repeated
 from .summaries import MeanInterval
@@ -144,6 +144,8 @@ def schema() -> dict[str, Any]:
                 "conditions": {"type": "object"},
                 "nodes": {"type": "object", "additionalProperties": dict(node_samples.SCHEMA)},
                 "verdicts": {"type": "array", "items": verdict},
-            }
+                "engine_alone": {"type": "array", "items": dict(engine_bench.SCHEMA)},
+            },
+            "engine_alone",
         ),
     }

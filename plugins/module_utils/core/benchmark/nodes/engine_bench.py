@@ -34,6 +34,19 @@ _SAME = {
     "--split-mode": "-sm",
     "--main-gpu": "-mg",
 }
+_COUNT, _RATE = {"type": "integer", "minimum": 0}, {"type": "number", "minimum": 0}
+_ROW = {
+    "test": {"type": "string"},
+    **dict.fromkeys(("prompt_tokens", "output_tokens", "depth", "repetitions"), _COUNT),
+    **dict.fromkeys(("tokens_per_second", "deviation"), _RATE),
+}
+#: JSON schema of a row of results.
+SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "properties": _ROW,
+    "required": list(_ROW),
+    "additionalProperties": False,
+}
 # llama-bench takes a comma as the next test, and a slash between the parts of one value.
 _LISTS = {"--device": "-dev", "--tensor-split": "-ts"}
 # Older releases take 0 and 1 only, and have no auto.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import jsonschema
 import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.benchmark.nodes import engine_bench
@@ -79,7 +80,9 @@ def result(prompt: int, output: int, depth: int, rate: Any, samples: Any = (1.0,
 
 def test_results_are_read_in_their_order_with_the_names_of_llama_bench() -> None:
     text = json.dumps([result(512, 0, 0, 812.5), result(0, 128, 4096, 12.25)])
-    assert engine_bench.rows(f"register_backend: noise\n{text}\n") == [
+    found = engine_bench.rows(f"register_backend: noise\n{text}\n")
+    jsonschema.validate(found, {"type": "array", "items": dict(engine_bench.SCHEMA)})
+    assert found == [
         {
             "test": "pp512",
             "prompt_tokens": 512,
