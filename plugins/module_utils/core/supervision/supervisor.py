@@ -48,7 +48,7 @@ class Supervisor:
         self._liveness = Liveness(limits, name)
         self._last: float | None = None
         self._process = (0, 0.0)
-        self._restart_requested = ((0, 0), 0.0)
+        self._restart_requested = ((0, 0.0), 0.0)
         self._was_active = False
         self._serving = False
         self._trouble_at: float | None = None
