@@ -19,6 +19,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.models.metadat
 from ansible_collections.herd.inference.plugins.module_utils.core.slurm import job_spec
 from tests.engine.generated.attention import llama
 from tests.engine.generated.model import Dense, header_of
+from tests.unit.core.engine.flags.flag_lines import NEW
 
 ROOT = Path(__file__).parents[4]
 GPU = {"name": "Tesla V100S-PCIE-32GB", "compute_capability": "7.0", "memory_mib": 32768}
@@ -360,7 +361,7 @@ def test_draft_of_a_distributed_tier_is_planned_on_the_heads_gpu() -> None:
         tiers["reasoning"].update(memory="", split={})
         tiers["reasoning"]["settings"].update(context=65536, **settings)
 
-    more = small_model("small", Dense(4, 1024, 8, 2, 128, 4096))
+    more = small_model("small", Dense(4, 1024, 8, 2, 128, 4096, 151936))
     plain = plan("beefcake2_slurm", change, more)
     found = plan("beefcake2_slurm", lambda tiers: change(tiers, **DRAFT_TIER), more)
     assert found["problems"] == []
@@ -371,9 +372,12 @@ def test_draft_of_a_distributed_tier_is_planned_on_the_heads_gpu() -> None:
     job = job_spec.read_job(json.dumps(tier["data"]))
     head, workers = job_spec.assign_nodes(job, ["vasp-01", "vasp-03"])
     placed = job_spec.devices(job, head, workers, {"vasp-03": 50052})
-    argv = job_spec.head_argv(job, "/x/llama-server", ["--spec-type", "--load-mode"], placed, head.address)
+    argv = job_spec.head_argv(job, "/x/llama-server", NEW, placed, head.address)
     assert argv[argv.index("--spec-draft-model") + 1] == "/scratch/ai/models/small.gguf"
     assert argv[argv.index("--spec-draft-device") + 1] == "CUDA0"
+    other = small_model("small", Dense(4, 1024, 8, 2, 128, 4096, 32000))
+    (problem,) = plan("beefcake2_slurm", lambda tiers: change(tiers, **DRAFT_TIER), other)["problems"]
+    assert "expected a draft with a vocabulary of 151936 tokens" in problem
 
 
 def test_draft_of_a_tier_without_an_entry_is_refused() -> None:
