@@ -21,7 +21,8 @@ TODAY = (2026, 11, 30)
 
 
 def local(parts: Sequence[int]) -> float:
-    return datetime(*parts, tzinfo=timezone.utc).timestamp()
+    year, month, day, hour, minute, second = parts
+    return datetime(year, month, day, hour, minute, second, tzinfo=timezone.utc).timestamp()
 
 
 def timed(text: str, changed: float = NOON) -> list[tuple[float, str]]:
