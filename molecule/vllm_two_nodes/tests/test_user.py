@@ -92,7 +92,7 @@ def test_changed_configuration_replaces_the_job(lab: VllmLab, ready: dict[str, A
         assert str(answer["job_id"]) != ready["job_id"]
         assert lab.chat_with(lab.wait_job(after=ready["started"])).status == 200
         # The former job finishes its requests, then ends for good: Slurm does not requeue it.
-        wait_for("the former job's end", lambda: [job for job, _, _ in lab.queue()] == [str(answer["job_id"])])
+        wait_for("the former job's end", lambda: [job for job, *_rest in lab.queue()] == [str(answer["job_id"])])
     finally:
         lab.user(f"sed -i 's/max_num_seqs: 2/max_num_seqs: 4/' {WORK}/config.yaml")
         assert path.read_text(encoding="utf-8") == before

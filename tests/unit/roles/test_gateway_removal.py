@@ -74,7 +74,7 @@ def test_role_writes_files() -> None:
     assert {"/etc/herd/gateway/engine-keys", "/etc/herd/gateway/tls.key", "/opt/herd/gateway-venv"} <= set(paths)
 
 
-@pytest.mark.parametrize(("path", "template"), [(path, template) for path, template in written()])
+@pytest.mark.parametrize(("path", "template"), written())
 def test_each_file_of_the_role_is_found_by_the_removal(path: str, template: str) -> None:
     if any(path == folder or path.startswith(f"{folder}/") for folder in uninstall.FOLDERS):
         return
