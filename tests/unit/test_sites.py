@@ -22,8 +22,8 @@ from ansible_collections.herd.inference.plugins.module_utils.core.operations imp
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 SITES = ("beefcake2", "beefcake2_slurm", "capella", "lab", "lab_slurm", "lab_vllm")
-#: Playbooks that others import with variables of theirs.
-PARTS = {"check_site", "switch_release"}
+#: Playbooks that others import with variables of theirs, and one that reads files of the controller only.
+PARTS = {"check_site", "switch_release", "compare_benchmarks"}
 PLAYBOOKS = sorted(path.stem for path in (ROOT / "playbooks").glob("*.yml") if path.stem not in PARTS)
 #: Refused playbooks whose work is not the operator's there, or that lack hosts.
 NO_OTHER = {"check_fabric", "check_models", "lock_models", "tidy"}

@@ -17,8 +17,7 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from ..core.errors import HerdError, NotFoundError
-from .common.compute_node import ComputeNodeError
+from ..core.errors import HerdError, NotFoundError, OtherHostError
 from .common.output import write_error_line
 
 EXIT_CONFIG, EXIT_ELSEWHERE = 2, 4
@@ -108,4 +107,4 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(arguments.run(arguments))
     except HerdError as error:
         write_error_line(f"herdctl {given[0]}: {error}")
-        return EXIT_ELSEWHERE if isinstance(error, ComputeNodeError) else EXIT_CONFIG
+        return EXIT_ELSEWHERE if isinstance(error, OtherHostError) else EXIT_CONFIG

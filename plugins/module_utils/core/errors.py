@@ -48,6 +48,10 @@ class NotFoundError(HerdError):
     """A required file, host, service or release does not exist."""
 
 
+class OtherHostError(NotFoundError):
+    """Another host has what was asked for. A command's exit status tells scripts so."""
+
+
 class MismatchError(HerdError):
     """Two values that must be equal differ: a checksum, a size, a release or a protocol."""
 

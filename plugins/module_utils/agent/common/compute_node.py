@@ -9,15 +9,11 @@ import json
 import platform
 from pathlib import Path
 
-from ...core.errors import NotFoundError
+from ...core.errors import OtherHostError
 from ...core.text import plain
 
 #: The port guard's configuration, which the role slurm_tiers writes on every compute node.
 GUARD = "/etc/herd/job-guard.json"
-
-
-class ComputeNodeError(NotFoundError):
-    """Another host answers the command. Its exit status tells scripts so."""
 
 
 def check(what: str, remedy: str, *files: str) -> None:
@@ -25,7 +21,7 @@ def check(what: str, remedy: str, *files: str) -> None:
 
     :param what: what the command shows.
     :param remedy: the command to run on the controller.
-    :raises ComputeNodeError: on a compute node.
+    :raises OtherHostError: on a compute node.
     """
     if any(Path(file).exists() for file in files) or not Path(GUARD).exists():
         return
@@ -34,7 +30,7 @@ def check(what: str, remedy: str, *files: str) -> None:
     except (OSError, ValueError, KeyError, TypeError):
         controller = "Slurm's controller"
     name = platform.node().partition(".")[0]
-    raise ComputeNodeError(
+    raise OtherHostError(
         f"{what} on this host",
         "a compute node of Slurm, whose jobs the controller manages",
         f"run {remedy} on {controller}; squeue --nodelist={name} lists the jobs of this host",

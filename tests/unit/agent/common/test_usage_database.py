@@ -22,6 +22,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.errors import 
 from ansible_collections.herd.inference.plugins.module_utils.core.gateway.usage.counts import Usage, UsageKey
 from ansible_collections.herd.inference.plugins.module_utils.core.gateway.usage.report import Period
 
+ROOT = Path(__file__).parents[4]
 NOW = 1796040000.0  # 2026-11-30T12:00:00Z
 DAY = 86400
 ALWAYS = Period(0, int(NOW) * 2)
@@ -55,7 +56,8 @@ def test_two_instances_and_a_kill_count_each_batch_once(tmp_path: Path) -> None:
     path = tmp_path / "usage.sqlite3"
     other = UsageDatabase(path)
     command = [sys.executable, "-c", WRITER, str(path), "100000"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "collections")}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as writer:
         assert writer.stdout
         lines = [writer.stdout.readline() for _each in range(20)]
         for _each in range(20):

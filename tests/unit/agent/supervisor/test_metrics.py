@@ -87,7 +87,7 @@ def test_engine_that_does_not_answer_has_no_counters(herdctl: Path, config: Path
 def test_silent_peer_keeps_the_age_of_its_last_heartbeat(herdctl: Path, config: Path) -> None:
     script = """
 peers = agent.followers
-peers._followed = {("w", "10.0.0.2"), ("new", "10.0.0.3")}
+peers._pollers = dict.fromkeys([("w", "10.0.0.2"), ("new", "10.0.0.3")])
 peers._seen["w"], peers._heard["w"] = (now, PeerObservation("silent", at=now)), now - 30
 show()
 """
