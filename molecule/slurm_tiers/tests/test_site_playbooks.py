@@ -82,8 +82,11 @@ def test_bandwidth_is_measured_from_the_first_node_to_each_other(slurm: Slurm, o
 def test_logs_of_all_hosts_are_one_log(serving: Slurm, operator: Operator, tmp_path: Path) -> None:
     """An address without a host stands for a node without power."""
     lost = ("-e", '{"logs_since": "-1d", "logs_lines": 5000}', "-e", f"logs_file={tmp_path}/logs.json")
-    dead = tmp_path / "dead.yml"
-    dead.write_text("all: {hosts: {vasp-01: {ansible_host: 10.0.0.99}}}")
+    # The host_vars of a later inventory win over those of the lab.
+    dead = tmp_path / "dead"
+    (dead / "host_vars").mkdir(parents=True)
+    (dead / "hosts.yml").write_text("all: {hosts: {vasp-01: {}}}")
+    (dead / "host_vars/vasp-01.yml").write_text("ansible_host: 10.0.0.99")
     key = serving.key()
     run = operator.play("playbooks/logs.yml", *lost, "--inventory", str(dead))
     assert run.rc == 0, run.output

@@ -64,7 +64,8 @@ def pieces(units: Sequence[str], since: str, lines: int, prefix: str, models_dir
         Piece("herd/gateway.json", path="/etc/herd/gateway.json"),
         Piece("herd/tiers.json", path="/etc/herd/tiers.json"),
         Piece("herd/tiers-status.json", path="/run/herd/tiers.json"),
-        _command("slurm/queue.txt", "squeue", "--all", "--long"),
+        # Slurm cuts the names of jobs in its own formats.
+        _command("slurm/queue.txt", "squeue", "--all", "--format=%i|%P|%j|%u|%q|%T|%M|%l|%D|%R"),
         _command("slurm/nodes.txt", "sinfo", "--Node", "--long"),
         _command("slurm/jobs.txt", "scontrol", "show", "job"),
         _command(
