@@ -26,7 +26,7 @@ SITES = ("beefcake2", "beefcake2_slurm", "capella", "lab", "lab_slurm", "lab_vll
 PARTS = {"check_site", "switch_release", "compare_benchmarks"}
 PLAYBOOKS = sorted(path.stem for path in (ROOT / "playbooks").glob("*.yml") if path.stem not in PARTS)
 #: Refused playbooks whose work is not the operator's there, or that lack hosts.
-NO_OTHER = {"check_fabric", "check_models", "lock_models", "tidy"}
+NO_OTHER = {"check_fabric", "check_models", "lock_models", "monitoring", "tidy"}
 PLANNED = ("beefcake2", "beefcake2_slurm", "lab", "lab_slurm")
 
 
