@@ -98,7 +98,8 @@ def render(given: Mapping[str, Any]) -> dict[str, str]:
     )
     environment.filters["bool"] = bool
     values: dict[str, Any] = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text(encoding="utf-8"))
-    values.update(given)
+    # Without classes of the site, the role has the one class default, which lets no request wait.
+    values.update({"_gateway_limits": {"default": {}}, **given})
 
     def resolve(value: Any) -> Any:
         if isinstance(value, str) and "{{" in value:
