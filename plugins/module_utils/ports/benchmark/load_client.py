@@ -110,7 +110,8 @@ class LoadClient:
 
     async def _in_session(self, work: Callable[[aiohttp.ClientSession], Any]) -> Any:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=self._timeout_s)
-        connector = aiohttp.TCPConnector(limit=0, ssl=self._endpoint.tls())
+        # llama-server closes a connection after a stream without saying so. A request that reuses it would fail.
+        connector = aiohttp.TCPConnector(limit=0, force_close=True, ssl=self._endpoint.tls())
         async with aiohttp.ClientSession(
             self._endpoint.url,
             headers=self._endpoint.headers(),

@@ -43,9 +43,13 @@ class VirtualClock:
 
 
 class Double:
-    """A double of an engine's API: its answers take known times, and it notes the real ones."""
+    """A double of an engine's API: its answers take known times, and it notes the real ones.
+
+    Like llama-server, it closes a connection after a stream without saying so beforehand.
+    """
 
     def __init__(self) -> None:
+        self._used: set[object] = set()
         self.port = 0
         self.answers: list[dict[str, Any]] = []
         self.models: Any = {"data": [{"id": "tiny"}]}
@@ -66,6 +70,11 @@ class Double:
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
+        if request.protocol in self._used:
+            assert request.transport is not None
+            request.transport.close()
+            return web.Response()
+        self._used.add(request.protocol)
         if request.headers.get("Authorization") != f"Bearer {KEY}":
             return web.json_response({"error": {"message": "Invalid API key"}}, status=401)
         kind = body["messages"][0]["content"]
