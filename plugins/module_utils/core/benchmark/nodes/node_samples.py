@@ -27,7 +27,7 @@ LEAST_INTERVAL_S, MOST_INTERVAL_S, MOST_SECONDS = 0.2, 60.0, 86_400.0
 #: A GPU works if it is used for more than this share of the time: document 002, "all 3 GPUs active".
 WORKING_PERCENT = 50.0
 _LARGEST_COUNT = float(1 << 66)
-_REMEDY = "Name a file that herdctl samples wrote"
+_REMEDY = "name a file that herdctl samples wrote"
 #: Measured values of a GPU, and the largest that is credible.
 _GPU_VALUES: Mapping[str, float] = {
     "utilisation_percent": 100,
