@@ -14,12 +14,12 @@ description:
 positional: _input, after
 options:
   _input:
-    description: The former document.
-    type: dict
+    description: The former document, or the text of its file.
+    type: raw
     required: true
   after:
-    description: The later document.
-    type: dict
+    description: The later document, or the text of its file.
+    type: raw
     required: true
 """
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -28,6 +29,16 @@ def _values(case: Mapping[str, Any]) -> dict[str, list[float]]:
             if name in _MORE_IS_BETTER and finite(value) is not None:
                 made.setdefault(name, []).append(float(value))
     return made
+
+
+def _parsed(given: Any, name: str) -> Any:
+    """Return a document, which may be the text of its file."""
+    if not isinstance(given, str):
+        return given
+    try:
+        return json.loads(given)
+    except ValueError as error:
+        raise InvalidInputError(f"a result of format {FORMAT!r} in {name}", f"no JSON ({error})", _REMEDY) from error
 
 
 def _cases(document: Any, name: str) -> dict[str, Mapping[str, Any]]:
@@ -74,12 +85,13 @@ def _differences(old: Any, new: Any, path: str = "") -> Iterator[str]:
 
 
 def compare(old: Any, new: Any) -> dict[str, Any]:
-    """Compare two documents.
+    """Compare two documents, or the texts of their files.
 
     :returns: C(rows), one for each metric of each case that both have; C(only_before) and C(only_after), labels of
         cases that one of them lacks; C(conditions), the names of conditions that differ.
     :raises InvalidInputError: if one is no such document.
     """
+    old, new = _parsed(old, "the first file"), _parsed(new, "the second file")
     before, after = _cases(old, "the first file"), _cases(new, "the second file")
     return {
         "rows": list(_rows(before, after)),

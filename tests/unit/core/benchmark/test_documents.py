@@ -116,6 +116,9 @@ def test_cases_and_conditions_that_differ_are_named() -> None:
         {},
         [],
         None,
+        "",
+        '{"format"',
+        "[1]",
         {"format": "herd.inference benchmark 2"},
         {"format": document.FORMAT},
         {"format": document.FORMAT, "cases": [1]},
@@ -125,6 +128,11 @@ def test_cases_and_conditions_that_differ_are_named() -> None:
 def test_files_that_are_no_results_are_refused(other: Any) -> None:
     with pytest.raises(InvalidInputError, match="in the second file"):
         comparison.compare(made(12.0), other)
+
+
+def test_texts_of_files_are_compared_as_their_documents_are() -> None:
+    before, after = made(12.0, 12.1, 11.9), made(15.0, 15.1, 14.9)
+    assert comparison.compare(json.dumps(before), json.dumps(after)) == comparison.compare(before, after)
 
 
 def test_requests_of_all_repetitions_are_summarised_together() -> None:
